@@ -3,7 +3,7 @@ The errors a person can meet, and whose fault each one is.
 
     HarnessError
     ├── PlanError          the files or arguments are wrong (exit 2); holds every problem found
-    ├── EnvironmentFault   the surroundings did not allow the run (exit 4)
+    ├── CannotRunError     the surroundings did not allow the run (exit 4)
     │   └── DriverError    a driver (load, faults, metrics, cluster) could not do its work
     └── RecordError        a run directory is missing, unreadable or of another version (exit 4)
 
@@ -63,13 +63,13 @@ class PlanError(HarnessError):
         self.problems = tuple(sorted(problems))
 
 
-class EnvironmentFault(HarnessError):
+class CannotRunError(HarnessError):
     """The surroundings (target, tools, cluster, disk) did not allow the run to take place."""
 
     exit_code = ExitCode.ENVIRONMENT
 
 
-class DriverError(EnvironmentFault):
+class DriverError(CannotRunError):
     """A driver could not do its work; the message begins with the driver's name."""
 
 

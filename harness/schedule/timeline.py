@@ -1,0 +1,84 @@
+"""The plan as rows of text for a person: when, what, load, rate, and what is judged or touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.plan.model import Fault, Phase, Plan
+from harness.units import show
+
+Row = tuple[str, str, str, str, str]  # when, what, load level, offered rate, details
+_Block = tuple[float, int, list[Row]]  # at_s, rank among what happens at that instant, rows
+
+
+def timeline(plan: Plan) -> str:
+    """
+    The whole run, one row per thing that happens, in order of time; rows without a time go on with the one above.
+
+    Times are since run start. Rates are offered arrivals per second.
+    """
+    header: Row = ("when", "what", "load", "rate", "details")
+    table = [header, *rows(plan)]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return "\n".join(_line(row, widths) for row in table)
+
+
+def rows(plan: Plan) -> tuple[Row, ...]:
+    """The rows of `timeline`, without their header. What ends in an instant comes before what begins."""
+    blocks = [*_phase_blocks(plan), *(block for fault in plan.faults for block in _fault_blocks(fault))]
+    blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{_arrivals(plan):.0f} arrivals planned")]))
+    return tuple(row for _, _, block in sorted(blocks, key=lambda block: block[:2]) for row in block)
+
+
+def _phase_blocks(plan: Plan) -> Iterator[_Block]:
+    baseline_per_s, level = plan.service.load.baseline_per_s, 0.0
+    for phase in plan.phases:
+        before = (show(level, "ratio"), show(level * baseline_per_s, "/s"))
+        level = phase.load_level
+        after = (show(level, "ratio"), show(level * baseline_per_s, "/s"))
+        if phase.ramp_s:
+            spans = (f"{before[0]} to {after[0]}", f"{before[1]} to {after[1]}")
+            yield phase.begin_s, 1, [(show(phase.begin_s, "s"), f"ramp for {show(phase.ramp_s, 's')}", *spans, "")]
+        if phase.settle_s:
+            settle_s = phase.begin_s + phase.ramp_s
+            yield settle_s, 1, [(show(settle_s, "s"), f"settle for {show(phase.settle_s, 's')}", *after, "")]
+        what = f"phase {phase.name} for {show(phase.end_s - phase.start_s, 's')}"
+        first, *more = _judged(phase)
+        begin: Row = (show(phase.start_s, "s"), what, *after, first)
+        yield phase.start_s, 1, [begin, *(("", "", "", "", detail) for detail in more)]
+
+
+def _judged(phase: Phase) -> list[str]:
+    """One line per SLI and timing, with its rules."""
+    lines: dict[str, list[str]] = {}
+    for threshold in phase.thresholds:
+        lines.setdefault(threshold.sli, []).append(f"{threshold.tier} {threshold.rule.text}")
+    for timing in phase.timings:
+        lines.setdefault(f"{timing.timing} of {timing.fault}", []).append(f"{timing.tier} {timing.rule.text}")
+    return [f"{name}: {', '.join(rules)}" for name, rules in lines.items()] or ["not judged"]
+
+
+def _fault_blocks(fault: Fault) -> Iterator[_Block]:
+    experiment = fault.experiment
+    zone = f", zone {experiment.zone}" if experiment.zone else ""
+    most = f", at most {experiment.max_targets}" if experiment.max_targets else ""
+    pods = f"pods {experiment.selector} in namespace {experiment.namespace}{zone}{most}"
+    rollback_rank = 0 if fault.until_s > fault.at_s else 2
+    yield fault.at_s, 2, [(show(fault.at_s, "s"), f"inject {fault.name}", "", "", pods)]
+    yield fault.until_s, rollback_rank, [(show(fault.until_s, "s"), f"roll back {fault.name}", "", "", "")]
+
+
+def _arrivals(plan: Plan) -> float:
+    """Arrivals of the whole run: the area under the piecewise-linear rate."""
+    total, level = 0.0, 0.0
+    for phase in plan.phases:
+        total += (level + phase.load_level) / 2 * phase.ramp_s
+        total += phase.load_level * (phase.end_s - phase.begin_s - phase.ramp_s)
+        level = phase.load_level
+    return total * plan.service.load.baseline_per_s
+
+
+def _line(row: Row, widths: list[int]) -> str:
+    when, *rest = row
+    cells = [when.rjust(widths[0]), *(cell.ljust(width) for cell, width in zip(rest[:-1], widths[1:], strict=True))]
+    return "  ".join([*cells, rest[-1]]).rstrip()

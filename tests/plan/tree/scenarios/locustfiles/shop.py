@@ -1,0 +1,1 @@
+"""A locustfile is only looked for, never run, when a plan is read."""
