@@ -1,0 +1,85 @@
+"""What earlier runs left in force, undone: the last of the layers that keep a fault from staying."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from harness.drivers import target
+from harness.drivers.chaos import ledger, undo
+from harness.errors import DriverError
+
+_TRY_S = 35.0
+_BUDGET_S = 60.0  # for all of them together; what comes after it is reported, not tried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healed:
+    """One fault that a dead run left armed, and what came of undoing it."""
+
+    fault: str
+    run: str
+    outcome: ledger.State  # undone or not_undone
+    detail: str  # why it is not undone and what to do, or why nothing was left to undo; empty when it was undone
+    entry: Path  # its file in the ledger
+
+
+def heal(results_dir: Path) -> tuple[Healed, ...]:
+    """
+    Undo every fault that a run under `results_dir` (`<scenario>/<run>/chaos/ledger/`) left armed and that is over.
+
+    A run that is alive owns its ledger and is left alone. Takes about a minute at most; a fault that could not be
+    undone stays in the ledger, is returned as `not_undone`, and is tried again the next time.
+    """
+    until = time.monotonic() + _BUDGET_S
+    healed: list[Healed] = []
+    for folder in sorted(results_dir.glob(f"*/*/chaos/{ledger.FOLDER}")):
+        if folder.parent.parent.is_symlink():  # results/<scenario>/latest is seen under its own name
+            continue
+        with ledger.owned(folder) as ours:
+            if ours:
+                healed += [_healed(path, until) for path in sorted(folder.glob("*.json")) if _left(path)]
+    return tuple(healed)
+
+
+def _left(path: Path) -> bool:
+    try:
+        return ledger.read(path).state is not ledger.State.UNDONE
+    except ValueError:
+        return True  # reported below, not hidden
+
+
+def _healed(path: Path, until: float) -> Healed:
+    try:
+        entry = ledger.read(path)
+    except ValueError as problem:
+        return _not_undone(path, path.stem, path.parents[2].name, str(problem))
+    if entry.sandbox and not _answers(entry.environment["KUBECONFIG"]):
+        gone = "the sandbox that it was played on is gone, and it with it"
+        ledger.mark(path, ledger.State.UNDONE, gone)
+        return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail=gone, entry=path)
+    left_s = until - time.monotonic()
+    if left_s < 1:
+        return _not_undone(path, entry.fault, entry.run, f"no time was left after {_BUDGET_S:g} s")
+    why = undo.play(path, tries=1, timeout_s=min(_TRY_S, left_s))
+    if why is not None:
+        return _not_undone(path, entry.fault, entry.run, why)
+    return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail="", entry=path)
+
+
+def _answers(kubeconfig: str) -> bool:
+    """Whether a sandbox, which keeps its cluster in memory, still listens where its kubeconfig says."""
+    try:
+        config = yaml.safe_load(Path(kubeconfig).read_text(encoding="utf-8"))
+        target.reach(config["clusters"][0]["cluster"]["server"])
+    except (OSError, DriverError):
+        return False
+    return True
+
+
+def _not_undone(path: Path, fault: str, run: str, why: str) -> Healed:
+    detail = f"{why}; when the fault is known to be gone, delete {path}"
+    return Healed(fault=fault, run=run, outcome=ledger.State.NOT_UNDONE, detail=detail, entry=path)

@@ -1,0 +1,155 @@
+"""
+The cluster observer as the conductor sees it: a child process that watches, and the pipe its reports come through.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import DriverError
+from harness.history.codec import event_of
+from harness.history.events import Stamped
+from harness.plan.model import Cluster, Observe, Plan
+
+READY_S = 30.0
+READY_WITH_CANARIES_S = 240.0  # two rounds of pods have to start, perhaps pulling an image, and then to find each other
+CLOSE_S = 10.0
+CANARIES_OUTLIVE_S = 600  # how long after the plan's end the cluster keeps canaries whose observer died
+
+
+class KubernetesObserver:
+    """
+    Watches the plan's cluster from a child process. A ClusterObserver (harness.drivers.base).
+
+    `run` is the run's name; the child's stderr goes to `log_dir`/observer.log. The stamps inside bodies
+    (WatchGap.since_ns, CanarySeen.lo_ns and hi_ns) are absolute monotonic readings, like those around them.
+    """
+
+    def __init__(self, plan: Plan, *, run: str, log_dir: Path) -> None:
+        self._orders = _orders(plan, run)
+        self._log = log_dir / "observer.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._rest = b""
+
+    def preflight(self) -> Sequence[Stamped]:
+        """Start the child; return once pods, endpoints and canaries have been seen. Raises DriverError."""
+        self._child = self._start()
+        ready_s = READY_WITH_CANARIES_S if self._orders["cut"] else READY_S
+        deadline = time.monotonic() + ready_s
+        seen: list[Stamped] = []
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select(self.fds(), [], [], left_s)[0]:
+                self.close()
+                raise DriverError(f"kubernetes: the observer was not ready within {ready_s:g} s; see {self._log}")
+            ready = False
+            for line in self._lines():
+                if line.startswith('{"ready"'):
+                    ready = True
+                elif line.startswith('{"error"'):
+                    self.close()
+                    refusal = json.loads(line)
+                    raise DriverError(refusal["error"], hint=refusal["hint"])
+                else:
+                    seen.append(_stamped(line))
+            if ready:
+                return seen
+
+    def fds(self) -> Sequence[int]:
+        """The child's stdout."""
+        child = self._child
+        return (child.stdout.fileno(),) if child and child.stdout and not child.stdout.closed else ()
+
+    def poll(self) -> Sequence[Stamped]:
+        """What was seen since the last call. Raises DriverError when the child is gone."""
+        return tuple(_stamped(line) for line in self._lines())
+
+    def close(self) -> None:
+        """End the child: it deletes its canaries first, for at most CLOSE_S seconds."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdout.close()  # it may no longer wait for us to read
+        child.stdin.close()
+        try:
+            child.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "harness.drivers.kubernetes.observer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        os.set_blocking(child.stdout.fileno(), False)
+        child.stdin.write(json.dumps(self._orders).encode() + b"\n")
+        child.stdin.flush()
+        return child
+
+    def _lines(self) -> list[str]:
+        """The whole lines that can be read now."""
+        whole: list[bytes] = []
+        while self._child and self._child.stdout:
+            try:
+                chunk = os.read(self._child.stdout.fileno(), 65536)
+            except BlockingIOError:
+                break
+            if not chunk:
+                if whole:
+                    break  # what it said last comes first; its end is found again next time
+                self.close()
+                raise DriverError(f"kubernetes: the observer ended by itself; see {self._log}")
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            whole += lines
+        return [line.decode() for line in whole]
+
+
+def _orders(plan: Plan, run: str) -> dict[str, object]:
+    """What the child is told; see observer.Orders."""
+    cluster = plan.service.cluster
+    if cluster is None or cluster.kubeconfig is None:
+        raise DriverError(f"kubernetes: service '{plan.service.name}' names no kubeconfig; nothing can be observed")
+    return {
+        "kubeconfig": cluster.kubeconfig,
+        "context": cluster.context,
+        "namespace": cluster.namespace,
+        "selector": cluster.selector,
+        "cut": _cut(plan, cluster),
+        "run": run,
+        "ttl_s": int(plan.end_s) + CANARIES_OUTLIVE_S,
+    }
+
+
+def _cut(plan: Plan, cluster: Cluster) -> list[str]:
+    """The zones that some fault cuts off; DriverError for a cut in a namespace where nobody watches."""
+    zones = set()
+    for fault in plan.faults:
+        asked = fault.experiment
+        if asked.observe is Observe.ZONE_CUT and asked.zone:
+            if asked.namespace != cluster.namespace:
+                what = f"cuts a zone in namespace '{asked.namespace}', canaries watch '{cluster.namespace}'"
+                raise DriverError(f"kubernetes: {fault.source}: fault '{fault.name}' {what}; use one namespace")
+            zones.add(asked.zone)
+    return sorted(zones)
+
+
+def _stamped(line: str) -> Stamped:
+    event = event_of(line)
+    return Stamped(mono_ns=event.t_ns, body=event.body)

@@ -1,0 +1,166 @@
+"""
+What the harness knows of Kubernetes objects, as plain JSON: their paths, labels, and readings of their state. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+Obj = dict[str, Any]
+"""A Kubernetes object as plain JSON."""
+
+ZONE = "topology.kubernetes.io/zone"
+RUN = "lch.dev/run"  # on everything we create: which run it belongs to
+ROLE = "lch.dev/role"  # on everything we create: what it is for
+SERVICE_NAME = "kubernetes.io/service-name"
+
+_DEAD_MAN_IMAGE = (
+    "registry.k8s.io/pause:3.10"  # named because a template needs one; a Job of parallelism 0 starts nothing
+)
+
+
+def pods_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's pods, or one of them, are served."""
+    return _path("/api/v1", namespace, "pods", name)
+
+
+def services_path(namespace: str) -> str:
+    """Where the namespace's services are served."""
+    return _path("/api/v1", namespace, "services", "")
+
+
+def slices_path(namespace: str) -> str:
+    """Where the namespace's EndpointSlices are served."""
+    return _path("/apis/discovery.k8s.io/v1", namespace, "endpointslices", "")
+
+
+def policies_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's NetworkPolicies, or one of them, are served."""
+    return _path("/apis/networking.k8s.io/v1", namespace, "networkpolicies", name)
+
+
+def jobs_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's Jobs, or one of them, are served."""
+    return _path("/apis/batch/v1", namespace, "jobs", name)
+
+
+NODES_PATH = "/api/v1/nodes"
+
+
+def run_label(run: str) -> str:
+    """
+    The run's name as a label value; the same for a value that already is one.
+
+    Label values hold at most 63 characters of A-Z a-z 0-9 - _ . and begin and end with a letter or digit (Kubernetes,
+    "Labels and Selectors"). The end of a run's name tells it apart from others, so the end is kept.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", run)[-63:].strip("_.-")
+
+
+def run_hash(run: str) -> str:
+    """Eight characters that tell the run apart, for use in object names."""
+    return hashlib.sha256(run_label(run).encode()).hexdigest()[:8]
+
+
+def name_of(obj: Obj) -> str:
+    """The object's name."""
+    return str(obj["metadata"]["name"])
+
+
+def labels_of(obj: Obj) -> dict[str, str]:
+    """The object's labels."""
+    return obj["metadata"].get("labels") or {}
+
+
+def node_of(pod: Obj) -> str:
+    """The node the pod is bound to; empty while it is not."""
+    return str(pod["spec"].get("nodeName") or "")
+
+
+def zone_of(pod: Obj, zones: Mapping[str, str]) -> str:
+    """The pod's zone: its own label (Kubernetes 1.35 and later), else that of its node in `zones`, else empty."""
+    return labels_of(pod).get(ZONE) or zones.get(node_of(pod), "")
+
+
+def zones_of(nodes: Iterable[Obj]) -> dict[str, str]:
+    """Zone by node name, for the nodes that carry one."""
+    return {name_of(node): labels_of(node)[ZONE] for node in nodes if labels_of(node).get(ZONE)}
+
+
+def terminating(obj: Obj) -> bool:
+    """Whether the object's deletion has begun."""
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def running(pod: Obj) -> bool:
+    """Whether the pod is in phase Running and not being deleted."""
+    return pod.get("status", {}).get("phase") == "Running" and not terminating(pod)
+
+
+def ready(pod: Obj) -> bool:
+    """Whether the pod's Ready condition is true."""
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def selects(selector: Obj, labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector (matchLabels and matchExpressions, all of which must hold; empty: everything) matches."""
+    equal = all(labels.get(key) == value for key, value in (selector.get("matchLabels") or {}).items())
+    return equal and all(_holds(one, labels) for one in selector.get("matchExpressions") or [])
+
+
+def _holds(expression: Obj, labels: Mapping[str, str]) -> bool:
+    key, values = expression["key"], expression.get("values") or []
+    match expression["operator"]:
+        case "In":
+            return labels.get(key) in values
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:  # DoesNotExist
+            return key not in labels
+
+
+def dead_man_job(name: str, namespace: str, labels: Mapping[str, str], ttl_s: int) -> Obj:
+    """
+    A Job that starts nothing, fails `ttl_s` seconds after its creation and is then deleted with all that it owns.
+
+    The cluster's own controllers do this (activeDeadlineSeconds also counts for parallelism 0, then the TTL controller,
+    then the garbage collector), so it happens even when every process of ours and this machine are gone.
+    """
+    container = {"name": "nothing", "image": _DEAD_MAN_IMAGE}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(labels)},
+        "spec": {
+            "parallelism": 0,
+            "activeDeadlineSeconds": ttl_s,
+            "ttlSecondsAfterFinished": 0,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+        },
+    }
+
+
+def owned_by(job: Obj) -> list[Obj]:
+    """The ownerReferences of an object we create so that it goes when `job` goes."""
+    return [
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "name": name_of(job),
+            "uid": job["metadata"]["uid"],
+            "controller": False,
+            "blockOwnerDeletion": False,
+        }
+    ]
+
+
+def _path(group: str, namespace: str, plural: str, name: str) -> str:
+    path = f"{group}/namespaces/{quote(namespace, safe='')}/{plural}"
+    return f"{path}/{quote(name, safe='')}" if name else path

@@ -1,0 +1,154 @@
+"""A stage to play experiments on that touch nothing but files: `thing` exists while the fault is on."""
+
+import json
+import select
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.drivers.chaos.driver import ChaosDriver, Means
+from harness.history.events import Body, Stamped
+from harness.plan.model import Experiment, Fault, Load, Observe, Phase, Plan, Service, Source
+
+HERE = Path(__file__).parent
+RUN = "files/20261121-010203-ab12"
+SOURCE = Source(path="scenarios/files.yaml", line=1)
+
+
+def plan_of(*faults: Fault) -> Plan:
+    load = Load(baseline_per_s=1, locustfile="", arrivals="uniform", seed=1, deadline_s=1, slow_s=1, workers=1)
+    service = Service(
+        name="files", title="", url="", load=load, cluster=None, prometheus=None, slis=(), sandbox=None, source=SOURCE
+    )
+    phase = Phase(
+        name="stress",
+        load_level=1,
+        begin_s=0,
+        ramp_s=0,
+        settle_s=0,
+        start_s=0,
+        end_s=10,
+        judge=False,
+        thresholds=(),
+        timings=(),
+        source=SOURCE,
+    )
+    return Plan(
+        scenario="files",
+        title="",
+        service=service,
+        phases=(phase,),
+        faults=faults,
+        end_s=10,
+        time_scale=1,
+        source=SOURCE,
+    )
+
+
+class Stage:
+    """Builds faults and a driver for them, keeps what the driver reports."""
+
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder = folder
+        self.results = folder / "results"
+        self.directory = self.results / RUN / "chaos"
+        self.thing = folder / "thing"
+        self.mark = mark
+        self.stamped: list[Stamped] = []
+        self.driver: ChaosDriver
+
+    @property
+    def on(self) -> bool:
+        return self.thing.exists()
+
+    @property
+    def bodies(self) -> list[Body]:
+        return [stamped.body for stamped in self.stamped]
+
+    def act(self, func: str, **arguments: Any) -> dict[str, Any]:
+        provider = {"type": "python", "module": "acts", "func": func, "arguments": arguments}
+        return {"type": "action", "name": func, "provider": provider}
+
+    @property
+    def put(self) -> dict[str, Any]:
+        return self.act("put", thing=str(self.thing))
+
+    @property
+    def take(self) -> dict[str, Any]:
+        return self.act("take", thing=str(self.thing))
+
+    def fault(self, method: list[Any], rollbacks: list[Any], name: str = "files", **more: Any) -> Fault:
+        document = {"title": name, "description": "touches files", "method": method, "rollbacks": rollbacks, **more}
+        experiment = Experiment(
+            name=name,
+            path=f"experiments/{name}.yaml",
+            document=json.dumps(document),
+            observe=Observe.PODS_REPLACED,
+            selector="",
+            namespace="",
+            zone=None,
+            max_targets=None,
+        )
+        return Fault(name=name, experiment=experiment, at_s=0, until_s=10, phase="stress", source=SOURCE)
+
+    def plan(self, *faults: Fault) -> Plan:
+        return plan_of(*faults)
+
+    def play(self, *faults: Fault, **means: Any) -> ChaosDriver:
+        """The driver for `faults`, not yet told anything."""
+        self.driver = ChaosDriver(
+            plan_of(*faults),
+            run=RUN,
+            directory=self.directory,
+            kubeconfig=None,
+            context=None,
+            means=Means(**means),
+        )
+        return self.driver
+
+    def until(self, *kinds: type, within_s: float = 15) -> Body:
+        """Poll until one of `kinds` is reported; it."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            select.select(self.driver.fds(), [], [], 0.1)
+            fresh = self.driver.poll()
+            self.stamped += fresh
+            for stamped in fresh:
+                if isinstance(stamped.body, kinds):
+                    return stamped.body
+        raise AssertionError(f"none of {kinds} within {within_s} s, but {self.bodies}")
+
+    def entry(self, name: str = "files") -> Any:
+        return json.loads((self.directory / "ledger" / f"{name}.json").read_text())
+
+    def journal(self, name: str = "files") -> Any:
+        return json.loads((self.directory / f"{name}.json").read_text())
+
+    def processes(self, module: str = "") -> list[psutil.Process]:
+        """What this test started and is alive, by the module it runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                ours = process.environ().get("LCH_TEST") == self.mark and process.pid != psutil.Process().pid
+                if ours and process.status() != psutil.STATUS_ZOMBIE and module in " ".join(process.cmdline()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    mark = uuid.uuid4().hex
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("LCH_TEST", mark)
+    stage = Stage(tmp_path, mark)
+    yield stage
+    if hasattr(stage, "driver"):
+        stage.driver.close()
+    assert stage.processes() == []

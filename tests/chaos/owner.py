@@ -1,0 +1,36 @@
+"""A stand-in for the conductor that is killed: plays a plan's faults and says what happens, line by line."""
+
+import json
+import select
+import sys
+import time
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from harness.drivers.chaos.driver import ChaosDriver
+from harness.plan.model import Plan
+
+
+def main(plan_file: str, directory: str, run: str) -> None:
+    plan = TypeAdapter(Plan).validate_python(json.loads(Path(plan_file).read_text()))
+    kubeconfig = plan.service.cluster.kubeconfig if plan.service.cluster else None
+    driver = ChaosDriver(plan, run=run, directory=Path(directory), kubeconfig=kubeconfig, context=None)
+    driver.preflight()
+    say("preflight")
+    for fault in plan.faults:
+        driver.inject(fault)
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        select.select(driver.fds(), [], [], 1)
+        for stamped in driver.poll():
+            say(stamped.body.kind)
+
+
+def say(what: str) -> None:
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

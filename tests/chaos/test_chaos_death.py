@@ -1,0 +1,247 @@
+"""The conductor is killed with SIGKILL, at any moment: what it left on is undone, and by whom."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.drivers.chaos import ledger
+from harness.drivers.chaos.heal import Healed, heal
+from harness.drivers.chaos.undo import play
+
+pytestmark = pytest.mark.real
+
+RUN = "files/20261121-010203-ab12"
+CHILD = "harness.drivers.chaos.child"
+WATCHDOG = "harness.drivers.chaos.watchdog"
+UNDONE, NOT_UNDONE = ledger.State.UNDONE, ledger.State.NOT_UNDONE
+
+
+class Owner:
+    """A process that owns a driver, its watchdog and its children."""
+
+    def __init__(self, stage: Any, fault: Any) -> None:
+        plan = stage.folder / "plan.json"
+        plan.write_text(json.dumps(asdict(stage.plan(fault))))
+        program = str(Path(__file__).parent / "owner.py")
+        self.process = subprocess.Popen(
+            [sys.executable, program, str(plan), str(stage.directory), RUN], stdout=subprocess.PIPE, text=True
+        )
+
+    def until(self, kind: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == kind:
+                return
+        raise AssertionError(f"it ended before {kind}")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def owning(stage: Any) -> Iterator[Callable[[Any], Owner]]:
+    owners: list[Owner] = []
+
+    def start(fault: Any) -> Owner:
+        owners.append(Owner(stage, fault))
+        return owners[-1]
+
+    yield start
+    for owner in owners:
+        owner.kill()
+        assert owner.process.stdout is not None
+        owner.process.stdout.close()
+
+
+def test_a_killed_conductors_fault_is_undone_at_once_and_nothing_is_left_running(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+    assert stage.on
+
+    owner.kill()
+
+    assert _takes_s(lambda: not stage.on) < 1
+    _takes_s(lambda: stage.processes() == [])
+    assert stage.entry()["state"] == "undone"
+    assert not (stage.directory / "files.undo.json").exists()  # the child did it, the watchdog had nothing to do
+    assert heal(stage.results) == ()
+
+
+def test_the_watchdog_undoes_when_the_child_is_killed_with_the_conductor(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+
+    (child,) = stage.processes(CHILD)
+    os.kill(owner.process.pid, signal.SIGSTOP)  # so that it cannot react to the child's death before its own
+    child.kill()
+    owner.kill()
+
+    assert _takes_s(lambda: not stage.on) < 3
+    _takes_s(lambda: stage.processes() == [])
+    assert stage.entry()["state"] == "undone"
+
+
+def test_the_watchdog_kills_a_child_that_does_not_let_go(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.act("put_stubbornly", thing=str(stage.thing), seconds=60)], [stage.take]))
+    owner.until("activity_started")
+    _takes_s(lambda: stage.on)
+
+    owner.kill()
+
+    assert _takes_s(lambda: not stage.on) < 6
+    _takes_s(lambda: stage.processes() == [])
+    assert stage.entry()["state"] == "undone"
+
+
+def test_signals_to_the_watchdog_do_not_end_it(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+    (watchdog,) = stage.processes(WATCHDOG)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        watchdog.send_signal(number)
+    owner.kill()
+
+    _takes_s(lambda: stage.processes() == [])
+    assert not stage.on
+
+
+def test_the_watchdog_tries_again_when_the_cluster_is_away_for_a_moment(stage: Any, owning: Any) -> None:
+    away = stage.folder / "away"
+    owner = owning(stage.fault([stage.put], [stage.act("refuse_while", thing=str(away)), stage.take]))
+    owner.until("inject_completed")
+    away.touch()
+
+    owner.kill()
+    _takes_s((stage.directory / "files.undo.json").exists)
+    away.unlink()
+
+    _takes_s(lambda: stage.processes() == [])
+    assert stage.entry()["state"] == "undone"
+    assert not stage.on
+
+
+@pytest.mark.parametrize("delay_ms", [0, 2, 4, 6, 8, 10, 15, 25])
+def test_no_moment_of_death_leaves_a_fault_on(stage: Any, owning: Any, delay_ms: int) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("preflight")
+
+    time.sleep(delay_ms / 1000)
+    owner.kill()
+
+    _takes_s(lambda: stage.processes() == [])
+    assert not stage.on
+    heal(stage.results)
+    assert not (stage.directory / "ledger" / "files.json").exists() or stage.entry()["state"] == "undone"
+
+
+def test_heal_undoes_what_everybody_else_left(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+    entry = stage.directory / "ledger" / "files.json"
+    os.kill(owner.process.pid, signal.SIGSTOP)
+    for process in stage.processes(CHILD) + stage.processes(WATCHDOG):
+        process.kill()
+    assert heal(stage.results) == ()  # its owner lives
+    owner.kill()
+    assert stage.on
+    (stage.results / "files" / "latest").symlink_to(stage.directory.parent)
+
+    assert heal(stage.results) == (Healed(fault="files", run=RUN, outcome=UNDONE, detail="", entry=entry),)
+
+    assert not stage.on
+    assert stage.entry()["state"] == "undone"
+    assert heal(stage.results) == ()
+
+
+def test_an_undo_that_hangs_is_killed_and_reported(stage: Any) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    slow = stage.act("put_slowly", thing=str(stage.thing), seconds=60)
+    undo = {"title": "t", "description": "d", "method": [], "rollbacks": [slow]}
+    _leave(entry, undo, {"PYTHONPATH": os.environ["PYTHONPATH"]})
+
+    why = play(entry, tries=1, timeout_s=1.5)
+
+    log = stage.directory / "files.undo.log"
+    assert why == f"the undo did not end within 1.5 s and was killed; see {log}"
+    assert (stage.entry()["state"], stage.entry()["detail"]) == ("not_undone", why)
+
+
+def test_heal_reports_what_it_cannot_undo_every_time(stage: Any) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    undo = {"title": "t", "description": "d", "method": [], "rollbacks": [stage.act("refuse", what="no cluster")]}
+    _leave(entry, undo, {"PYTHONPATH": os.environ["PYTHONPATH"]})
+
+    why = f"rollback 'refuse' failed: FileNotFoundError: no cluster; when the fault is known to be gone, delete {entry}"
+    expected = (Healed(fault="files", run=RUN, outcome=NOT_UNDONE, detail=why, entry=entry),)
+    assert heal(stage.results) == expected
+    assert heal(stage.results) == expected
+
+
+def test_heal_does_not_turn_to_another_cluster_when_the_kubeconfig_is_gone(stage: Any) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    undo = {"title": "t", "description": "d", "method": [], "rollbacks": [stage.put]}
+    kubeconfig = str(stage.folder / "kubeconfig")
+    _leave(entry, undo, {"PYTHONPATH": os.environ["PYTHONPATH"], "KUBECONFIG": kubeconfig})
+
+    (healed,) = heal(stage.results)
+
+    assert healed.outcome is NOT_UNDONE
+    assert healed.detail.startswith(f"the kubeconfig {kubeconfig} is gone; ")
+    assert not stage.on
+
+
+@pytest.mark.parametrize("kubeconfig", ["gone", "clusters: [{cluster: {server: 'http://127.0.0.1:9'}}]"])
+def test_a_fault_dies_with_the_sandbox_it_was_played_on(stage: Any, tmp_path: Path, kubeconfig: str) -> None:
+    """A sandbox keeps its cluster in memory: where nothing listens any more, nothing is left to undo."""
+    if kubeconfig != "gone":
+        (tmp_path / "kubeconfig").write_text(kubeconfig)
+    entry = stage.directory / "ledger" / "files.json"
+    environment = {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+    _leave(entry, {}, environment, sandbox=True)
+
+    (healed,) = heal(stage.results)
+
+    gone = "the sandbox that it was played on is gone, and it with it"
+    assert (healed.outcome, healed.detail) == (ledger.State.UNDONE, gone)
+    assert heal(stage.results) == ()
+
+
+def test_heal_reports_an_entry_that_it_cannot_read(stage: Any) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    entry.parent.mkdir(parents=True)
+    entry.write_text("torn")
+
+    (healed,) = heal(stage.results)
+
+    assert (healed.fault, healed.outcome, healed.entry) == ("files", NOT_UNDONE, entry)
+
+
+def test_heal_of_an_empty_folder_has_nothing_to_report(tmp_path: Path) -> None:
+    assert heal(tmp_path) == ()
+
+
+def _leave(entry: Path, undo: dict[str, Any], environment: dict[str, str], *, sandbox: bool = False) -> None:
+    """An entry of a run that is over."""
+    left = ledger.Entry(
+        fault="files", run=RUN, conductor=1, environment=environment, folder=os.sep, undo=undo, sandbox=sandbox
+    )
+    ledger.write(entry, left)
+
+
+def _takes_s(true: Callable[[], bool], within_s: float = 12) -> float:
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() - begin < within_s
+        time.sleep(0.01)
+    return time.monotonic() - begin
