@@ -1,0 +1,121 @@
+"""How the reports say things: symbols, numbers with their uncertainty, and one sentence per event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness import units
+from harness.history import events as ev
+from harness.verdict.model import Finding, Outcome, TimingFinding
+
+SYMBOL = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?"}
+WORD = {outcome: outcome.value.upper() for outcome in Outcome}
+UNJUDGED = "·"
+SEVERITY = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.WARN: 2, Outcome.PASS: 3}
+
+
+def symbol(outcome: Outcome | None) -> str:
+    """The sign of an outcome; a dot where nothing was judged."""
+    return SYMBOL[outcome] if outcome else UNJUDGED
+
+
+def word(outcome: Outcome | None) -> str:
+    """The outcome in capitals; "-" where nothing was judged."""
+    return WORD[outcome] if outcome else "-"
+
+
+def instant(t_s: float) -> str:
+    """A time since run start as minutes and seconds: "1:05.02", "12:00"."""
+    minutes, rest = divmod(round(t_s * 100), 6000)
+    whole, hundredths = divmod(rest, 100)
+    return f"{minutes}:{whole:02d}" + (f".{hundredths:02d}" if hundredths else "")
+
+
+def share(ratio: float) -> str:
+    """A ratio as a percentage."""
+    return units.show(ratio, "ratio")
+
+
+def duration(length_s: float) -> str:
+    """A length of time."""
+    return units.show(length_s, "s")
+
+
+def rate(per_s: float) -> str:
+    """Arrivals per second."""
+    return units.show(per_s, "/s")
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: "1 arrival", "13 500 arrivals"."""
+    return f"{count(number)} {noun}" + ("" if number == 1 else "s")
+
+
+def count(number: int) -> str:
+    """A whole number in full, thousands apart by a narrow no-break space."""
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def value(finding: Finding) -> str:
+    """A finding's value in its unit; "no value" where there is no number."""
+    return "no value" if finding.value is None else units.show(finding.value, finding.unit.value)
+
+
+def interval(finding: Finding) -> str:
+    """A finding's interval, "598ms to 630ms"; empty where it has none or is a point."""
+    if finding.lo is None or finding.hi is None or finding.lo == finding.hi:
+        return ""
+    return f"{units.show(finding.lo, finding.unit.value)} to {units.show(finding.hi, finding.unit.value)}"
+
+
+def timing(finding: TimingFinding) -> str:
+    """A timing with its uncertainty: "1.21s ±40ms", "> 45s" when its end was not seen, "no value" without one."""
+    bound = finding.value_s if finding.value_s is not None else finding.lo_s
+    if bound is None:
+        return "no value"
+    if finding.censored:
+        return f"> {duration(bound)}"
+    return duration(bound) + _plus_minus(bound, finding.lo_s, finding.hi_s)
+
+
+def _plus_minus(value_s: float, lo_s: float | None, hi_s: float | None) -> str:
+    if lo_s is None or hi_s is None or lo_s == hi_s:
+        return ""
+    return f" ±{duration(max(value_s - lo_s, hi_s - value_s))}"
+
+
+def sentence(body: ev.Body) -> str | None:
+    """One line of log for an event; None for those that come in masses or say nothing to a person."""
+    say = _SENTENCES.get(type(body))
+    return say(body) if say else None
+
+
+_SENTENCES: dict[type, Callable[[Any], str]] = {
+    ev.RunStarted: lambda e: f"run {e.run} started",
+    ev.RunEnded: lambda e: f"run {e.status.value}: {e.detail}" if e.detail else f"run {e.status.value}",
+    ev.PhaseStarted: lambda e: f"phase {e.phase} started",
+    ev.PhaseEnded: lambda e: f"phase {e.phase} ended",
+    ev.LoadStarted: lambda e: f"load started on {plural(e.workers, 'worker')}",
+    ev.LoadStopRequested: lambda _: "load told to stop and drain",
+    ev.LoadStopped: lambda _: "load drained",
+    ev.LoadFailed: lambda e: f"load generator broke: {e.detail}",
+    ev.WorkerLost: lambda e: f"load worker {e.worker} lost: {e.detail}",
+    ev.TargetsFrozen: lambda e: f"{e.fault}: may touch {', '.join(e.names)}",
+    ev.FaultArmed: lambda e: f"{e.fault}: armed, its undo is on disk",
+    ev.InjectRequested: lambda e: f"{e.fault}: injecting",
+    ev.InjectCompleted: lambda e: f"{e.fault}: method played",
+    ev.InjectFailed: lambda e: f"{e.fault}: injection failed: {e.detail}",
+    ev.RollbackRequested: lambda e: f"{e.fault}: rolling back",
+    ev.RollbackCompleted: lambda e: f"{e.fault}: rollbacks played",
+    ev.RollbackFailed: lambda e: f"{e.fault}: ROLLBACK FAILED: {e.detail}",
+    ev.CanarySeen: lambda e: f"canary {e.from_zone} to {e.to_zone}: {'answers' if e.ok else 'cut off'}",
+    ev.PodGone: lambda e: f"pod {e.pod} gone",
+    ev.EndpointsSeen: lambda e: f"service {e.service}: {plural(e.ready, 'endpoint')} ready",
+    ev.WatchGap: lambda e: f"Kubernetes watch was blind: {e.detail}",
+    ev.QueryFailed: lambda e: f"no answer for {e.sli} in {e.phase}: {e.detail}",
+    ev.QueryWarned: lambda e: f"Prometheus on {e.sli} in {e.phase}: {'; '.join(e.warnings)}",
+    ev.AbortTripped: lambda e: f"ABORT: {e.sli} {e.rule} in {e.phase}",
+    ev.Interrupted: lambda e: f"interrupted by {e.signal}",
+    ev.DriverBroke: lambda e: f"driver {e.driver} broke: {e.detail}",
+}

@@ -1,0 +1,230 @@
+"""The Prometheus driver against a tiny HTTP server that answers as told."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from prometheus_plan import phase, plan, prometheus, sli
+
+from harness.drivers.prometheus import PrometheusSource
+from harness.errors import DriverError
+from harness.history.events import QueryFailed, QueryWarned
+from harness.history.series import Series
+
+pytestmark = pytest.mark.real
+
+T0_NS = 1_000_000_000_000_000_000
+Answer = tuple[int, Any]
+
+
+def vector(*values: str) -> Answer:
+    result = [{"metric": {"pod": f"shop-{n}"}, "value": [1_000_000_060.0, value]} for n, value in enumerate(values)]
+    return 200, {"status": "success", "data": {"resultType": "vector", "result": result}}
+
+
+class FakePrometheus:
+    """Answers every query by calling `answer(query)`; keeps what it was asked."""
+
+    def __init__(self, answer: Callable[[str], Answer]) -> None:
+        outer = self
+        self.asked: list[dict[str, str]] = []
+        self.headers: list[str | None] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                params = dict(parse_qsl(urlsplit(self.path).query))
+                outer.asked.append(params)
+                outer.headers.append(self.headers["X-Scope-OrgID"])
+                status, body = answer(params["query"])
+                raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *args: Any) -> None:
+                """Quiet."""
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *args: Any) -> None:
+                """A client that gave up is part of these tests."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[str], Answer]], FakePrometheus]]:
+    started: list[FakePrometheus] = []
+
+    def start(answer: Callable[[str], Answer]) -> FakePrometheus:
+        started.append(FakePrometheus(answer))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+CPU, MEMORY = sli("cpu", query="cpu[$window]"), sli("memory", query="memory[$window]")
+STRESS = phase(("cpu", None), ("memory", None), ("cpu", None))
+
+
+def fetched(url: str, *, timeout_s: float = 0.2) -> tuple[list[Any], list[Series]]:
+    """All events and series of one fetch of the phase STRESS, [0 s, 60 s), long ago."""
+    with closing(PrometheusSource(plan(prometheus(url, timeout_s=timeout_s), (CPU, MEMORY), STRESS))) as source:
+        source.fetch(STRESS, 0.0, 60.0, T0_NS)
+        assert select.select(source.fds(), (), (), 10)[0], "the driver's descriptor never became readable"
+        events = [stamped.body for stamped in source.poll()]
+        assert source.pending() == 0
+        assert not select.select(source.fds(), (), (), 0)[0], "poll leaves nothing to read"
+        series = list(source.take())
+        assert list(source.take()) == []
+        return events, series
+
+
+def test_every_sli_of_the_phase_is_asked_once_with_its_coverage(serve: Any) -> None:
+    fake = serve(lambda query: vector("0.5"))
+    events, series = fetched(fake.url)
+    labels, samples = (("pod", "shop-0"),), ((60.0, 0.5),)
+    assert events == []
+    assert series == [
+        Series(sli=name, phase="stress", role=role, query=query, labels=labels, samples=samples)
+        for name, role, query in [
+            ("cpu", "value", "cpu[60000ms]"),
+            ("cpu", "up", 'up{job="shop"}[60000ms]'),
+            ("memory", "value", "memory[60000ms]"),
+            ("memory", "up", 'up{job="shop"}[60000ms]'),
+        ]
+    ]
+    assert fake.asked[0] == {"query": "cpu[60000ms]", "time": "1000000060.000", "timeout": "200ms"}
+    assert set(fake.headers) == {"shop"}
+
+
+def test_a_phase_without_prometheus_rules_asks_nothing(serve: Any) -> None:
+    fake = serve(lambda query: vector("0.5"))
+    with closing(PrometheusSource(plan(prometheus(fake.url), (CPU,), phase()))) as source:
+        source.fetch(phase(), 0.0, 60.0, T0_NS)
+        assert source.pending() == 0
+    assert fake.asked == []
+
+
+def test_an_empty_answer_is_no_series_and_no_failure(serve: Any) -> None:
+    assert fetched(serve(lambda query: vector()).url) == ([], [])
+
+
+def test_warnings_and_infos_are_kept_per_sli(serve: Any) -> None:
+    def answer(query: str) -> Answer:
+        status, body = vector("0.5")
+        if query.startswith("cpu"):
+            body |= {"warnings": ["one store is away"], "infos": ["PromQL info: not a counter", "odd"]}
+        return status, body
+
+    events, series = fetched(serve(answer).url)
+    warnings = ("one store is away", "PromQL info: not a counter", "PromQL info: odd")
+    assert events == [QueryWarned(sli="cpu", phase="stress", warnings=warnings)]
+    assert len(series) == 4
+
+
+def test_a_passing_outage_is_ridden_out(serve: Any) -> None:
+    answers = iter([(503, "starting"), (503, "starting")])
+    events, series = fetched(serve(lambda query: next(answers, vector("0.5"))).url, timeout_s=0.5)
+    assert (events, len(series)) == ([], 4)
+
+
+def test_a_lasting_outage_fails_every_sli_within_one_retry_budget(serve: Any) -> None:
+    fake = serve(lambda query: (503, {"status": "error", "error": "out of memory"}))
+    began_s = time.monotonic()
+    events, series = fetched(fake.url)
+    assert time.monotonic() - began_s < 1.5
+    assert series == []
+    assert [(event.sli, event.phase) for event in events] == [("cpu", "stress"), ("memory", "stress")]
+    assert all(isinstance(event, QueryFailed) and "HTTP 503: out of memory" in event.detail for event in events)
+
+
+def test_a_refused_query_is_not_repeated_and_fails_its_own_sli_only(serve: Any) -> None:
+    bad: Answer = (400, {"status": "error", "errorType": "bad_data", "error": "parse error: unclosed"})
+    fake = serve(lambda query: bad if query.startswith("cpu") else vector("0.5"))
+    events, series = fetched(fake.url)
+    assert events == [
+        QueryFailed(sli="cpu", phase="stress", detail=f"prometheus {fake.url}: HTTP 400: parse error: unclosed")
+    ]
+    assert [(one.sli, one.role) for one in series] == [("memory", "value"), ("memory", "up")]
+    assert len(fake.asked) == 3
+
+
+def test_a_page_that_is_not_prometheus_is_a_failure(serve: Any) -> None:
+    events, series = fetched(serve(lambda query: (200, "<html>please log in</html>")).url)
+    assert series == []
+    assert [event.detail.split(": ", 1)[1] for event in events] == [
+        "HTTP 200: not a Prometheus answer: <html>please log in</html>"
+    ] * 2
+
+
+def test_an_answer_that_never_comes_meets_the_time_limit(serve: Any) -> None:
+    until = threading.Event()
+
+    def hang(query: str) -> Answer:
+        until.wait(5)
+        return vector("0.5")
+
+    began_s = time.monotonic()
+    events, _ = fetched(serve(hang).url)
+    until.set()
+    assert time.monotonic() - began_s < 2.5
+    assert ["no answer within 0.2 s" in event.detail for event in events] == [True, True]
+
+
+def test_a_closed_port_is_reported_in_plain_words() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        events, _ = fetched(url)
+        assert ["Connection refused" in event.detail for event in events] == [True, True]
+        with (
+            closing(PrometheusSource(plan(prometheus(url), (CPU,), STRESS))) as source,
+            pytest.raises(DriverError, match=rf"^prometheus {url}: Connection refused$"),
+        ):
+            source.preflight()
+
+
+def test_preflight_refuses_a_prometheus_whose_clock_is_not_ours(serve: Any) -> None:
+    def late(query: str) -> Answer:
+        return 200, {"data": {"resultType": "scalar", "result": [1.0, str(time.time() - 3)]}}
+
+    with (
+        closing(PrometheusSource(plan(prometheus(serve(late).url), (CPU,), STRESS))) as source,
+        pytest.raises(DriverError, match=r"its clock differs from this host's by -[23]\.\d+ s"),
+    ):
+        source.preflight()
+
+
+def test_closing_during_an_outage_does_not_wait_for_the_retries(serve: Any) -> None:
+    fake = serve(lambda query: (503, "away"))
+    source = PrometheusSource(plan(prometheus(fake.url, timeout_s=30), (CPU,), STRESS))
+    source.fetch(STRESS, 0.0, 60.0, T0_NS)
+    while not fake.asked:
+        threading.Event().wait(0.01)
+    began_s = time.monotonic()
+    source.close()
+    source.close()
+    assert time.monotonic() - began_s < 1
