@@ -1,0 +1,170 @@
+"""The load driver in the conductor's process: starts the engine, tells it what to do, and reads what it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.drivers.base import LoadBatch
+from harness.drivers.locust.spec import spec_of
+from harness.errors import DriverError
+from harness.history.events import Body, LoadFailed, LoadStarted, LoadStopped, Stamped, WorkerLost
+from harness.history.load import LoadFrame, WorkerHealth, frame_from_dict
+from harness.plan.model import Plan
+
+PREPARE_S = 30.0
+CLOSE_S = 2.0
+
+
+class LocustDriver:
+    """
+    The real LoadDriver: one Locust master and its workers as child processes, in a session of their own.
+
+    `log_dir` receives load-master.log and load-worker-<i>.log; it is created when missing.
+    """
+
+    def __init__(self, plan: Plan, *, log_dir: Path) -> None:
+        log_dir = log_dir.resolve()
+        self._log_dir = log_dir
+        self._spec = spec_of(plan, str(log_dir))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = b""
+        self._events: list[Stamped] = []
+        self._frames: list[LoadFrame] = []
+        self._health: list[WorkerHealth] = []
+        self._ready = 0
+        self._open = False  # stdout can still say something
+        self._stopped = False
+        self._failure: str | None = None
+        self.worker_pids: tuple[int, ...] = ()
+
+    def prepare(self) -> int:
+        """Start the engine; the number of workers once all users are up. At most 30 s; raises DriverError."""
+        if not Path(self._spec.locustfile).is_file():
+            raise DriverError(f"load: locustfile {self._spec.locustfile!r} does not exist")
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        with (self._log_dir / "load-master.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.drivers.locust.master"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._open = True
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._tell(self._spec.to_json())
+        until_s = time.monotonic() + PREPARE_S
+        while not self._ready and self._failure is None and self._open:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                self._failure = f"the engine was not ready within {PREPARE_S:.0f} s"
+                break
+            select.select(self.fds(), [], [], left_s)
+            self._read()
+        if not self._ready:
+            self.close()
+            detail = self._failure or "the engine ended before it was ready"
+            raise DriverError(f"load: {detail}", hint=f"the engine's own words are in {self._log_dir}")
+        return self._ready
+
+    def start(self, t0_mono_ns: int) -> None:
+        """Begin: t = 0 of the load profile is `t0_mono_ns`. LoadStarted will be polled."""
+        self._tell(json.dumps({"do": "start", "t0_ns": t0_mono_ns}))
+
+    def stop(self) -> None:
+        """Plan no more arrivals, drain to the deadline. LoadStopped will be polled after the last frame."""
+        self._tell(json.dumps({"do": "stop"}))
+
+    def fds(self) -> Sequence[int]:
+        """The engine's stdout, while it is open."""
+        if self._process is None or self._process.stdout is None or not self._open:
+            return ()
+        return (self._process.stdout.fileno(),)
+
+    def poll(self) -> Sequence[Stamped]:
+        """What the engine reported since the last call; LoadFailed once when it breaks, then DriverError."""
+        self._read()
+        if not self._open and not self._stopped and self._failure is None:
+            self._fail("the load engine ended by itself", time.monotonic_ns())
+        events, self._events = tuple(self._events), []
+        if not events and self._failure is not None and not self._open and not self._stopped:
+            raise DriverError(f"load: {self._failure}", hint=f"the engine's own words are in {self._log_dir}")
+        return events
+
+    def take(self) -> LoadBatch:
+        """Frames and health received since the last call."""
+        self._read()
+        batch = LoadBatch(frames=tuple(self._frames), health=tuple(self._health))
+        self._frames, self._health = [], []
+        return batch
+
+    def close(self) -> None:
+        """End the master and all workers. Idempotent."""
+        process = self._process
+        if process is None:
+            return
+        self._process, self._open = None, False
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # the master takes it as our end
+        try:
+            process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            # The workers are in the master's own process group; nobody else is.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+
+    def _tell(self, line: str) -> None:
+        if self._process is None or self._process.stdin is None:
+            return
+        with suppress(BrokenPipeError):  # the engine is gone, which `poll` reports
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _read(self) -> None:
+        for fd in self.fds():
+            try:
+                while chunk := os.read(fd, 1 << 16):
+                    *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+                    for line in lines:
+                        self._understand(json.loads(line))
+            except BlockingIOError:
+                return
+            self._open = False
+
+    def _understand(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "batch":
+                self._frames += [frame_from_dict(frame) for frame in message["frames"]]
+                self._health += [WorkerHealth(**health) for health in message["health"]]
+            case "ready":
+                self._ready, self.worker_pids = message["workers"], tuple(message["pids"])
+            case "started":
+                self._note(message, LoadStarted(workers=message["workers"]))
+            case "stopped":
+                self._stopped = True
+                self._note(message, LoadStopped(scheduled_until_ns=message["scheduled_until_ns"]))
+            case "worker_lost":
+                self._note(message, WorkerLost(worker=message["worker"], detail=message["detail"]))
+            case "failed":
+                self._fail(message["detail"], message["mono_ns"] or time.monotonic_ns())
+
+    def _fail(self, detail: str, mono_ns: int) -> None:
+        self._failure = detail
+        self._events.append(Stamped(mono_ns=mono_ns, body=LoadFailed(detail=detail)))
+
+    def _note(self, message: dict[str, Any], body: Body) -> None:
+        self._events.append(Stamped(mono_ns=message["mono_ns"], body=body))

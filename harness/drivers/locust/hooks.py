@@ -1,0 +1,103 @@
+"""
+Where the pool meets Locust: a task runs when an arrival is due, not when a wait time is over.
+
+Locust's own loop picks tasks by weight, runs nested task sets and calls on_start and on_stop. Two of its methods are
+replaced: `execute_task`, so that a task (not a task set) first waits for an arrival, and `wait`, which waits for
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from gevent import GreenletExit
+from locust.exception import (
+    InterruptTaskSet,
+    RescheduleTask,
+    RescheduleTaskImmediately,
+    StopTest,
+    StopUser,
+)
+from locust.user.task import LOCUST_STATE_STOPPING, DefaultTaskSet, TaskSet
+
+from harness.drivers.locust.outcomes import error_class
+from harness.drivers.locust.slots import Cut, Pool
+
+_FLOW = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately)
+
+
+def install(pool: Pool, environment: Any) -> None:
+    """Make every task of this process take its arrivals from `pool`, and every request event count there."""
+    complaints = Complaints()
+    for task_set in (TaskSet, DefaultTaskSet):
+        task_set.execute_task = _paced(task_set.execute_task, pool, complaints)  # type: ignore[method-assign]
+    TaskSet.wait = _no_wait  # type: ignore[method-assign]
+    environment.events.request.add_listener(_listener(pool))
+
+
+def _paced(execute: Callable[[Any, Any], None], pool: Pool, complaints: Complaints) -> Callable[[Any, Any], None]:
+    def execute_task(task_set: Any, task: Any) -> None:
+        if isinstance(task, type) and issubclass(task, TaskSet):
+            execute(task_set, task)
+            return
+        arrival = pool.take(pool.slot_of(task_set.user), task.__name__)
+        try:
+            execute(task_set, task)
+        except Cut:
+            pass  # settled as timed out when it was cut
+        except _FLOW:
+            if arrival.name is None and not arrival.settled:
+                raise  # a task that only steers: its arrival goes to the task that comes next
+            pool.finish(arrival)
+            raise
+        except (StopUser, StopTest, GreenletExit):
+            raise  # the user ends, and its arrival with it
+        except Exception as error:
+            arrival.error = arrival.error or "exception"
+            complaints.say(error)
+        pool.finish(arrival)
+
+    return execute_task
+
+
+def _no_wait(task_set: Any) -> None:
+    if task_set.user._state == LOCUST_STATE_STOPPING:  # noqa: SLF001 - as Locust's own wait does
+        raise StopUser
+
+
+def _listener(pool: Pool) -> Callable[..., None]:
+    def on_request(
+        request_type: str, name: str, response_time: float, exception: object = None, response: Any = None, **_: object
+    ) -> None:
+        arrival = pool.current()
+        if arrival is None:
+            return  # on_start, on_stop, or outside of any user
+        error = error_class(exception, getattr(response, "status_code", 0) or 0) if exception else None
+        sent_ns = time.monotonic_ns() - pool.t0_ns - int(response_time * 1e6)
+        pool.request(arrival, series_name(request_type, name), max(sent_ns, arrival.sent_ns), error)
+
+    return on_request
+
+
+class Complaints:
+    """The first tracebacks of a worker's tasks on stderr; all of them would grow the log with the rate."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._left = most
+
+    def say(self, error: BaseException) -> None:
+        """Print the traceback, unless enough were printed."""
+        if self._left > 0:
+            self._left -= 1
+            traceback.print_exception(error)
+            if not self._left:
+                os.write(2, b"(no more tracebacks of tasks are printed)\n")
+
+
+def series_name(request_type: str, name: str) -> str:
+    """What a request is called in the load record: a name given in the locustfile, or method and path."""
+    return f"{request_type} {name}" if name.startswith(("/", "http://", "https://")) or not name else name

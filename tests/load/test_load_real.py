@@ -1,0 +1,309 @@
+"""The real load driver, on real Locust processes against a stub server on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from load_contract import (
+    STEP_NS,
+    Subject,
+    assert_conserved,
+    closes_twice_and_before_the_start,
+    play,
+    plays_the_whole_plan,
+    stops_before_it_began,
+    stops_midway,
+)
+from load_support import load_plan, phase, stub_server
+
+from harness.drivers.clock import MonotonicClock
+from harness.drivers.locust.driver import LocustDriver
+from harness.errors import DriverError
+from harness.history.events import LoadFailed, WorkerLost
+from harness.history.histogram import Histogram
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+
+S = 1_000_000_000
+CLOCK = MonotonicClock()
+
+
+@pytest.fixture(scope="module")
+def stub():
+    with stub_server() as server:
+        yield server
+
+
+@pytest.fixture
+def subject(tmp_path):
+    return Subject(make=lambda plan: LocustDriver(plan, log_dir=tmp_path), clock=CLOCK)
+
+
+@pytest.fixture
+def driver_of(tmp_path):
+    """Make and prepare a driver that is closed when the test ends."""
+    made = []
+
+    def make(plan):
+        driver = LocustDriver(plan, log_dir=tmp_path)
+        made.append(driver)
+        driver.prepare()
+        return driver
+
+    yield make
+    for driver in made:
+        driver.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone_within(pids: tuple[int, ...], seconds: float) -> bool:
+    until_s = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < until_s:
+        time.sleep(0.01)
+    return not any(map(alive, pids))
+
+
+def test_every_arrival_of_every_second_is_accounted_for_at_500_per_second(subject, stub):
+    before = stub.count
+    plays_the_whole_plan(subject, load_plan(stub.url, per_s=500, phases=(phase("a", 0, 3, ramp_s=1),)))
+    assert stub.count - before == 1250
+
+
+def test_poisson_arrivals_are_accounted_for_as_well(subject, stub):
+    plays_the_whole_plan(subject, load_plan(stub.url, per_s=200, phases=(phase("a", 0, 2),), arrivals="poisson"))
+
+
+def test_a_stop_midway_drains(subject, stub):
+    stops_midway(subject, load_plan(stub.url, per_s=200, phases=(phase("a", 0, 4),)))
+
+
+def test_a_stop_before_the_first_arrival_plans_nothing(subject, stub):
+    stops_before_it_began(subject, load_plan(stub.url, per_s=200))
+
+
+def test_users_may_still_log_out_when_the_driver_is_closed(driver_of, stub, tmp_path):
+    locustfile = tmp_path / "leaving.py"
+    locustfile.write_text(
+        "from harness.drivers.locust.fast import FastUser\n"
+        "from locust import task\n"
+        "class One(FastUser):\n"
+        "    def on_stop(self): print('left', flush=True)\n"
+        "    @task\n"
+        "    def work(self): self.client.get('/')\n"
+    )
+    driver = driver_of(load_plan(stub.url, per_s=20, phases=(phase("a", 0, 1),), locustfile=str(locustfile), workers=1))
+    play(driver, CLOCK, 1)
+    driver.close()
+    assert (tmp_path / "load-worker-0.log").read_text() == "left\n" * 4
+
+
+def test_closing_is_safe_at_any_moment(subject, stub):
+    closes_twice_and_before_the_start(subject, load_plan(stub.url, per_s=50))
+
+
+def test_a_stall_of_two_seconds_is_seen_in_full(driver_of, stub):
+    """At rate r a stall of S seconds makes r (S - x) responses slower than x; timed from the send it would be a few."""
+    driver = driver_of(load_plan(stub.url, per_s=200, phases=(phase("a", 0, 5),)))
+    stub.control(f"stall/{time.monotonic_ns() + S}/{time.monotonic_ns() + 3 * S}")
+    played = play(driver, CLOCK, 5)
+    assert_conserved(played)
+    assert played.total("ok") == 1000
+    response = Histogram.merged(frame.response for frame in played.frames)
+    for slower_s in (0.2, 0.5, 1.0, 1.5):
+        expected = 200 * (2 - slower_s)
+        assert response.count_above(slower_s * 1e6)[0] == pytest.approx(expected, abs=0.02 * 400)
+    assert sum(sum(frame.bad_bins) for frame in played.frames) == pytest.approx(200, abs=8)  # slower than slow_s = 1 s
+
+
+def test_a_killed_worker_costs_what_it_owed_and_no_more(driver_of, stub):
+    driver = driver_of(load_plan(stub.url, per_s=400, phases=(phase("a", 0, 5),)))
+    victim = driver.worker_pids[0]
+
+    def kill(now_ns: int) -> None:
+        if int(1.5 * S) <= now_ns < int(1.5 * S) + STEP_NS * 2 and alive(victim):
+            os.kill(victim, signal.SIGKILL)
+
+    played = play(driver, CLOCK, 5, kill)
+    assert_conserved(played)
+    (lost,) = [event for event in played.events if isinstance(event, WorkerLost)]
+    assert lost == WorkerLost(worker="worker-0", detail=f"worker-0 (pid {victim}) was killed by SIGKILL")
+    assert played.total("planned") == 2000
+    by_second = {second: counts["lost"] for second, counts in played.by_second.items()}
+    assert by_second[0] == by_second[3] == by_second[4] == 0
+    # Nothing of the second it died in was reported yet (half of 400 a second), and 0.25 s pass until others take over.
+    assert 0 < by_second[1] + by_second.get(2, 0) <= 200 * 1.2
+
+
+def test_with_the_last_worker_the_load_has_failed_and_all_of_it_is_lost(driver_of, stub):
+    driver = driver_of(load_plan(stub.url, per_s=100, phases=(phase("a", 0, 3),), workers=1))
+
+    def kill(now_ns: int) -> None:
+        if now_ns > S and alive(driver.worker_pids[0]):
+            os.kill(driver.worker_pids[0], signal.SIGKILL)
+
+    played = play(driver, CLOCK, 3, kill)
+    assert_conserved(played)
+    assert LoadFailed(detail="all load workers died") in played.events
+    assert played.total("planned") == 300
+    assert played.by_second[2]["lost"] == 100
+
+
+def test_a_refused_connection_is_a_counted_failure(driver_of):
+    driver = driver_of(load_plan("http://127.0.0.1:9", per_s=200, phases=(phase("a", 0, 2),)))
+    played = play(driver, CLOCK, 2)
+    assert_conserved(played)
+    assert played.total("failed") == 400
+    assert {name for frame in played.frames for name, _ in frame.errors} == {"connect_refused"}
+
+
+def test_what_hangs_is_cut_at_its_deadline(driver_of, stub):
+    driver = driver_of(load_plan(stub.url, per_s=100, phases=(phase("a", 0, 2),), deadline_s=0.5))
+    stub.control(f"stall/{time.monotonic_ns()}/{time.monotonic_ns() + 30 * S}")
+    try:
+        played = play(driver, CLOCK, 2, drain_s=3)
+    finally:
+        stub.control("stall/0/0")
+    assert_conserved(played)
+    assert played.total("timed_out") == 200
+    assert {frame.series for frame in played.frames} == {"", "GET /items", "POST /orders"}
+
+
+def test_when_the_driver_dies_nothing_of_the_engine_survives(tmp_path, stub):
+    script = (
+        "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from load_support import load_plan\n"
+        "from harness.drivers.locust.driver import LocustDriver\n"
+        "driver = LocustDriver(load_plan(sys.argv[2], per_s=50), log_dir=Path(sys.argv[3]))\n"
+        "driver.prepare(); driver.start(time.monotonic_ns())\n"
+        "assert not {'locust', 'gevent'} & set(sys.modules)\n"
+        "print(driver._process.pid, *driver.worker_pids, flush=True); time.sleep(30)\n"
+    )
+    command = [sys.executable, "-c", script, str(Path(__file__).parent), stub.url, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as conductor:
+        pids = tuple(int(word) for word in conductor.stdout.readline().split())
+        assert len(pids) == 3
+        assert all(map(alive, pids))
+        conductor.kill()
+    assert gone_within(pids, 2)
+
+
+def test_when_the_master_dies_the_workers_go_and_the_driver_says_so(driver_of, stub):
+    driver = driver_of(load_plan(stub.url, per_s=50))
+    os.kill(driver._process.pid, signal.SIGKILL)
+    assert gone_within(driver.worker_pids, 2)
+    (failed,) = driver.poll()
+    assert failed.body == LoadFailed(detail="the load engine ended by itself")
+    with pytest.raises(DriverError, match=r"^load: the load engine ended by itself$"):
+        driver.poll()
+
+
+ORDINARY = """
+from locust import FastHttpUser, HttpUser, SequentialTaskSet, TaskSet, between, events, task
+
+@events.test_start.add_listener
+def tell(environment, **_):
+    print("test_start", flush=True)
+
+class Browsing(FastHttpUser):
+    wait_time = between(30, 60)
+    def on_start(self):
+        self.client.get("/login")
+    @task
+    class Shelf(TaskSet):
+        @task(3)
+        def look(self):
+            self.client.get("/shelf")
+        @task(1)
+        def leave(self):
+            self.interrupt()
+
+class Buying(HttpUser):
+    @task
+    def buy(self):
+        self.client.post("/cart", name="put into cart")
+        self.client.post("/pay")
+"""
+
+
+def test_an_ordinary_locustfile_works(driver_of, stub, tmp_path):
+    """Nested task sets, on_start, waits, two classes, journeys: an arrival is a task, named by its first request."""
+    locustfile = tmp_path / "ordinary.py"
+    locustfile.write_text(ORDINARY)
+    before = stub.count
+    driver = driver_of(load_plan(stub.url, per_s=60, phases=(phase("a", 0, 3),), locustfile=str(locustfile)))
+    logins = stub.count - before
+    played = play(driver, CLOCK, 3)
+    assert_conserved(played)
+    assert played.total("ok") == 180
+    names = ("GET /shelf", "put into cart")
+    looked, bought = (sum(frame.ok for frame in played.frames if frame.series == name) for name in names)
+    assert looked + bought == 180
+    assert bought == pytest.approx(90, abs=30)  # equal weights; 4.5 sigma
+    assert stub.count - before >= logins + looked + 2 * bought
+    assert "test_start" in (tmp_path / "load-worker-0.log").read_text()
+
+
+def test_an_http_error_is_a_failure_with_ordinary_and_fast_users_alike(driver_of, stub, tmp_path):
+    locustfile = tmp_path / "failing.py"
+    locustfile.write_text(
+        "from locust import FastHttpUser, HttpUser, task\n"
+        "from harness.drivers.locust.fast import FastUser\n"
+        "def go(user): user.client.get('/x')\n"
+        "class One(HttpUser): tasks = [go]\n"
+        "class Two(FastHttpUser): tasks = [go]\n"
+        "class Three(FastUser): tasks = [go]\n"
+    )
+    driver = driver_of(load_plan(stub.url, per_s=60, phases=(phase("a", 0, 1),), locustfile=str(locustfile), workers=1))
+    stub.control("status/503")
+    try:
+        played = play(driver, CLOCK, 1)
+    finally:
+        stub.control("status/200")
+    assert_conserved(played)
+    assert played.total("failed") == 60
+    assert {error for frame in played.frames for error in frame.errors} == {("http_503", 60)}
+
+
+def test_a_task_that_raises_is_a_failed_arrival(driver_of, stub, tmp_path):
+    locustfile = tmp_path / "raising.py"
+    locustfile.write_text("from locust import User, task\nclass One(User):\n    @task\n    def work(self): 1 / 0\n")
+    played = play(
+        driver_of(load_plan(stub.url, per_s=40, phases=(phase("a", 0, 1),), locustfile=str(locustfile))), CLOCK, 1
+    )
+    assert_conserved(played)
+    assert {(frame.series, frame.errors) for frame in played.frames if frame.sent} == {("work", (("exception", 20),))}
+
+
+def test_a_broken_locustfile_is_a_driver_error_that_says_so(tmp_path, stub):
+    locustfile = tmp_path / "broken.py"
+    locustfile.write_text("import nothing_of_that_name\n")
+    driver = LocustDriver(load_plan(stub.url, locustfile=str(locustfile)), log_dir=tmp_path)
+    with pytest.raises(DriverError, match="No module named 'nothing_of_that_name'"):
+        driver.prepare()
+
+
+def test_a_user_that_cannot_start_is_a_driver_error(tmp_path, stub):
+    locustfile = tmp_path / "unstartable.py"
+    locustfile.write_text(
+        "from locust import User, task\n"
+        "class One(User):\n"
+        "    def on_start(self): raise RuntimeError('no login')\n"
+        "    @task\n"
+        "    def work(self): pass\n"
+    )
+    driver = LocustDriver(load_plan(stub.url, locustfile=str(locustfile)), log_dir=tmp_path)
+    with pytest.raises(DriverError, match=r"^load: a user could not start: RuntimeError: no login$"):
+        driver.prepare()
