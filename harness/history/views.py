@@ -1,0 +1,300 @@
+"""
+Folds over a run's history: when phases really ran, and what is known of each fault. Pure.
+
+All of them take the events in the order written and work on any prefix of a history. Stamps come from several
+processes, so a later event may carry an earlier time; each fold looks at events once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harness.history.events import (
+    ActivityStarted,
+    Body,
+    CanarySeen,
+    Event,
+    FaultArmed,
+    InjectCompleted,
+    InjectFailed,
+    InjectRequested,
+    PhaseEnded,
+    PhaseStarted,
+    PodGone,
+    PodSeen,
+    RollbackCompleted,
+    RollbackFailed,
+    RollbackRequested,
+    RunEnded,
+    Status,
+    TargetsFrozen,
+)
+from harness.plan.model import Fault, Observe, Phase, Plan
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultWindow:
+    """
+    What the history proves of one planned fault; nanoseconds since run start, None where it did not happen.
+
+    `confirmed` and `gone` are intervals: the effect came into force, and ended, somewhere in [lo, hi].
+    """
+
+    fault: str
+    armed: bool
+    requested_ns: int | None
+    injected_ns: int | None  # the method ended without failure
+    failed: str | None  # why the injection failed
+    rollback_requested_ns: int | None
+    rollback_ns: int | None  # all rollbacks returned
+    rollback_failed: str | None
+    confirmed: Interval | None
+    gone: Interval | None
+    evidence: str  # one sentence: what `confirmed` and `gone` rest on, or what is missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseWindow:
+    """When a phase's judged interval really ran: None where it was never entered, or did not end."""
+
+    phase: Phase
+    start_ns: int | None
+    end_ns: int | None
+
+
+def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...]:
+    """
+    One window per planned fault, in plan order.
+
+    PODS_REPLACED is confirmed by the deletion of a pod that was ready when injection was requested and is among the
+    fault's frozen targets; it came into force when that pod first left service. It is gone when as many pods are ready
+    as at the request; until its rollbacks have returned, losing pods again takes that back.
+
+    ZONE_CUT is confirmed when a canary with one end in the zone fails while none with both ends inside does; a failing
+    canary inside, before the cut is gone, takes that back (the zone is broken, not cut off). It is gone when,
+    after rollback was requested, every canary succeeds.
+    """
+    fold = _Fold(plan)
+    for event in events:
+        fold.see(event.t_ns, event.body)
+    return tuple(known.window() for known in fold.known.values())
+
+
+def phase_windows(plan: Plan, events: Iterable[Event]) -> tuple[PhaseWindow, ...]:
+    """One window per planned phase, in plan order."""
+    starts: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    for event in events:
+        if isinstance(event.body, PhaseStarted):
+            starts.setdefault(event.body.phase, event.t_ns)
+        elif isinstance(event.body, PhaseEnded):
+            ends.setdefault(event.body.phase, event.t_ns)
+    return tuple(
+        PhaseWindow(phase=phase, start_ns=starts.get(phase.name), end_ns=ends.get(phase.name)) for phase in plan.phases
+    )
+
+
+def ready_pods(events: Iterable[Event]) -> tuple[tuple[int, int], ...]:
+    """The number of ready pods as a step function: (t_ns, count) at every change, beginning with the first pod seen."""
+    ready: set[str] = set()
+    steps: list[tuple[int, int]] = []
+    for event in events:
+        if isinstance(event.body, PodSeen | PodGone):
+            _update(ready, event.body)
+            if not steps or steps[-1][1] != len(ready):
+                steps.append((event.t_ns, len(ready)))
+    return tuple(steps)
+
+
+def status_of(events: Iterable[Event]) -> Status:
+    """How execution ended; CRASHED when the history has no RunEnded."""
+    status = Status.CRASHED
+    for event in events:
+        if isinstance(event.body, RunEnded):
+            status = event.body.status
+    return status
+
+
+def _update(ready: set[str], body: PodSeen | PodGone) -> None:
+    """A pod that is on its way out counts as gone from service, whatever its readiness still says."""
+    if isinstance(body, PodSeen) and body.ready and not body.terminating:
+        ready.add(body.uid)
+    else:
+        ready.discard(body.uid)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one fault so far."""
+
+    fault: Fault
+    targets: frozenset[str] = frozenset()
+    armed: bool = False
+    requested_ns: int | None = None
+    activity_ns: int | None = None  # when its newest activity began
+    injected_ns: int | None = None
+    failed: str | None = None
+    rollback_requested_ns: int | None = None
+    rollback_ns: int | None = None
+    rollback_failed: str | None = None
+    confirmed: Interval | None = None
+    gone: Interval | None = None
+    ready_before: frozenset[str] = frozenset()  # UIDs ready when injection was requested
+    left: dict[str, Interval] = field(default_factory=dict)  # UID of a target -> when it left service
+    settled: bool = False  # what happens to pods from here on is not this fault's doing
+    evidence: str = ""
+
+    def window(self) -> FaultWindow:
+        return FaultWindow(
+            fault=self.fault.name,
+            armed=self.armed,
+            requested_ns=self.requested_ns,
+            injected_ns=self.injected_ns,
+            failed=self.failed,
+            rollback_requested_ns=self.rollback_requested_ns,
+            rollback_ns=self.rollback_ns,
+            rollback_failed=self.rollback_failed,
+            confirmed=self.confirmed,
+            gone=self.gone,
+            evidence=self._evidence(),
+        )
+
+    def _evidence(self) -> str:
+        if self.requested_ns is None:
+            return "never injected"
+        if self.confirmed is None:
+            missing = (
+                "no targeted pod was seen deleted" if self._replaces else "no canary across the cut was seen failing"
+            )
+            return self.evidence or missing
+        still = "still missing pods" if self._replaces else "the paths are not all proven open again"
+        return self.evidence + ("" if self.gone else f"; {still}")
+
+    @property
+    def _replaces(self) -> bool:
+        return self.fault.experiment.observe is Observe.PODS_REPLACED
+
+    def since(self, t_ns: int) -> Interval:
+        """When something seen at t_ns may have begun: not before the newest activity, or the request."""
+        begun = [mark for mark in (self.requested_ns, self.activity_ns) if mark is not None and mark <= t_ns]
+        return (max(begun, default=t_ns), t_ns)
+
+
+class _Fold:
+    """The state of the world while a history is read."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.known = {fault.name: _Known(fault=fault) for fault in plan.faults}
+        self._replacing: list[_Known] = []  # faults of that kind, once requested
+        self._cutting: list[_Known] = []
+        self._ready: set[str] = set()
+        self._paths: dict[tuple[str, str], bool] = {}
+        self._opened: Interval | None = None  # when the newest path opened
+
+    def see(self, t_ns: int, body: Body) -> None:
+        match body:
+            case PodSeen() | PodGone():
+                _update(self._ready, body)
+                for known in self._replacing:
+                    self._pod(known, t_ns, body)
+            case CanarySeen():
+                self._paths[body.from_zone, body.to_zone] = body.ok
+                if body.ok:
+                    self._opened = (body.lo_ns, body.hi_ns)
+                for known in self._cutting:
+                    self._canary(known, body)
+            case (
+                TargetsFrozen()
+                | FaultArmed()
+                | InjectRequested()
+                | InjectCompleted()
+                | InjectFailed()
+                | ActivityStarted()
+                | RollbackRequested()
+                | RollbackCompleted()
+                | RollbackFailed()
+            ):
+                known_or_none = self.known.get(body.fault)
+                if known_or_none is not None:
+                    self._step(known_or_none, t_ns, body)
+
+    def _step(self, known: _Known, t_ns: int, body: Body) -> None:
+        match body:
+            case TargetsFrozen(names=names):
+                known.targets = frozenset(names)
+            case FaultArmed():
+                known.armed = True
+            case InjectRequested() if known.requested_ns is None:
+                self._request(known, t_ns)
+            case InjectCompleted():
+                known.injected_ns = t_ns
+            case InjectFailed(detail=detail):
+                known.failed = detail
+            case ActivityStarted() if known.rollback_requested_ns is None:
+                known.activity_ns = t_ns
+            case RollbackRequested() if known.rollback_requested_ns is None:
+                known.rollback_requested_ns = t_ns
+                self._all_open(known, self._opened if known.confirmed and self._opened else (t_ns, t_ns))
+            case RollbackCompleted():
+                known.rollback_ns = t_ns
+                known.rollback_failed = None  # tried again, and done
+                known.settled = True
+                self._all_open(known, (t_ns, t_ns))
+                self._nothing_missing(known, t_ns)
+            case RollbackFailed(detail=detail):
+                known.rollback_failed = detail
+
+    def _request(self, known: _Known, t_ns: int) -> None:
+        known.requested_ns = t_ns
+        known.ready_before = frozenset(self._ready)
+        if known.fault.experiment.observe is Observe.PODS_REPLACED:
+            for earlier in self._replacing:
+                earlier.settled = earlier.settled or earlier.gone is not None
+            self._replacing.append(known)
+        else:
+            self._cutting.append(known)
+
+    def _pod(self, known: _Known, t_ns: int, body: PodSeen | PodGone) -> None:
+        if body.uid in known.ready_before and body.pod in known.targets:
+            if body.uid not in self._ready:
+                known.left.setdefault(body.uid, known.since(t_ns))
+            if isinstance(body, PodGone) and known.confirmed is None:
+                known.confirmed = known.left[body.uid]
+                known.evidence = f"pod {body.pod} (uid {body.uid}) was deleted"
+        if len(self._ready) < len(known.ready_before):
+            if not known.settled:
+                known.gone = None
+        elif known.gone is None and known.confirmed is not None:
+            known.gone = (t_ns, t_ns)
+
+    def _nothing_missing(self, known: _Known, t_ns: int) -> None:
+        """A fault that never took a pod away is gone once its rollbacks have returned."""
+        replaces = known.fault.experiment.observe is Observe.PODS_REPLACED
+        enough = 0 < len(known.ready_before) <= len(self._ready)
+        if replaces and known.gone is None and known.requested_ns is not None and enough:
+            known.gone = (t_ns, t_ns)
+
+    def _canary(self, known: _Known, body: CanarySeen) -> None:
+        zone = known.fault.experiment.zone
+        inside = body.from_zone == zone == body.to_zone
+        across = (body.from_zone == zone) != (body.to_zone == zone)
+        if across and not body.ok and (known.rollback_ns is None or body.lo_ns < known.rollback_ns):
+            known.gone = None
+        if not body.ok and known.gone is None:
+            broken = any(not ok for ends, ok in self._paths.items() if ends == (zone, zone))
+            if across and known.confirmed is None and not broken and not known.evidence:
+                known.confirmed = (body.lo_ns, body.hi_ns)
+                known.evidence = f"canary {body.from_zone} -> {body.to_zone} failed, none inside {zone} did"
+            elif inside:
+                known.confirmed = None
+                known.evidence = f"canary inside {zone} failed: the zone was broken, not cut off"
+        if body.ok and known.rollback_requested_ns is not None:
+            self._all_open(known, (body.lo_ns, body.hi_ns))
+
+    def _all_open(self, known: _Known, interval: Interval) -> None:
+        cuts = known.fault.experiment.observe is Observe.ZONE_CUT
+        if cuts and known.gone is None and self._paths and all(self._paths.values()):
+            known.gone = interval

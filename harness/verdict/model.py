@@ -1,0 +1,163 @@
+"""The verdict's values: what `judge` returns and every report shows. `verdict.json` mirrors these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.history.events import Status
+from harness.plan.model import Source, Tier, Timing, Unit
+
+
+class Outcome(StrEnum):
+    """What the evidence says, of a finding, a phase or a run."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Reason(StrEnum):
+    """Why a finding came out as it did; a closed set."""
+
+    WITHIN = "within"  # the tier is proven kept
+    EXCEEDED = "exceeded"  # the tier is proven breached
+    UNDECIDED = "undecided"  # the value's interval straddles the limit
+    NO_SAMPLES = "no_samples"
+    TOO_FEW_SAMPLES = "too_few_samples"
+    GAP = "gap"  # scrape coverage below 90 %, or unknown slices would change the answer
+    SOURCE_UNREACHABLE = "source_unreachable"  # Prometheus did not answer
+    PARTIAL_DATA = "partial_data"  # Prometheus warned that its answer is incomplete
+    UNDEFINED_VALUE = "undefined_value"  # NaN or infinity
+    SEVERAL_SERIES = "several_series"  # a template returned more than one series
+    NO_BASELINE = "no_baseline"  # `of baseline` without a judged baseline phase
+    GENERATOR_LIMITED = "generator_limited"  # a validity check of the load failed
+    NOT_RUN = "not_run"  # the phase was never entered, or not finished
+    CENSORED = "censored"  # a timing's end was not seen before the run ended
+    NO_IMPACT = "no_impact"  # a timing of a fault that degraded nothing: zero
+    CHECK_RAISED = "check_raised"  # judging this raised; the detail says what
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The outcome of one threshold. `value`, `lo`, `hi` are in `unit`; None where there is no number."""
+
+    phase: str
+    sli: str
+    tier: Tier
+    rule: str
+    outcome: Outcome
+    reason: Reason
+    detail: str  # one sentence: why
+    value: float | None
+    lo: float | None
+    hi: float | None
+    unit: Unit
+    samples: int
+    coverage: float | None
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimingFinding:
+    """One timing of one fault, an interval or right-censored; `outcome` is None where no rule asks for it."""
+
+    fault: str
+    timing: Timing
+    value_s: float | None
+    lo_s: float | None
+    hi_s: float | None
+    censored: bool
+    outcome: Outcome | None
+    reason: Reason
+    rule: str | None
+    detail: str
+    source: Source | None
+    tier: Tier | None = None  # of the rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Impact:
+    """A maximal interval in which the service was degraded, with bounds on both ends (seconds since run start)."""
+
+    start_s: float
+    start_lo_s: float
+    start_hi_s: float
+    end_s: float
+    end_lo_s: float
+    end_hi_s: float
+    severity: float  # share of bad arrivals inside
+    bad: int
+    downtime_s: float  # request-weighted
+    fault: str | None  # the fault it is related to
+    censored: bool  # still bad when the record ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """
+    A validity check: whether the experiment took place.
+
+    Inconclusive makes what depends on it inconclusive; a warning is only shown.
+    """
+
+    check: str  # "load_delivered", "conservation", "start_lag", "fault_confirmed", "fault_gone", "samples_present", ...
+    phase: str | None
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadCounts:
+    """What became of a phase's planned arrivals."""
+
+    planned: int
+    sent: int
+    ok: int
+    failed: int
+    timed_out: int
+    dropped: int
+    lost: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseTimes:
+    """Response time of ok arrivals, seconds; None where there are too few samples for the figure."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    max: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseResult:
+    """One phase: its verdict, interval, load and response times. `verdict` is None for a phase not judged."""
+
+    name: str
+    verdict: Outcome | None
+    start_s: float
+    end_s: float
+    load_level: float
+    offered_per_s: float
+    load: LoadCounts
+    response_s: ResponseTimes
+    lag_s_p99: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The whole verdict of a run; a pure function of the recorded run."""
+
+    run: str
+    scenario: str
+    status: Status
+    verdict: Outcome
+    restored: bool  # every injected fault proven gone
+    headline: str  # one sentence: the decisive reason
+    phases: tuple[PhaseResult, ...]
+    findings: tuple[Finding, ...]
+    timings: tuple[TimingFinding, ...]
+    impacts: tuple[Impact, ...]
+    validity: tuple[Check, ...]

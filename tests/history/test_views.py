@@ -1,0 +1,303 @@
+"""What the history proves: phases as they ran, faults in force and gone, ready pods, how the run ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.history import events as ev
+from harness.history.views import FaultWindow, fault_windows, phase_windows, ready_pods, status_of
+from harness.plan.model import Experiment, Fault, Load, Observe, Phase, Plan, Service, Source
+
+HERE = Source(path="scenario.yaml", line=1)
+MS = 1_000_000
+
+
+def phase(name: str, start_s: float, end_s: float) -> Phase:
+    return Phase(
+        name=name,
+        load_level=1.0,
+        begin_s=start_s,
+        ramp_s=0,
+        settle_s=0,
+        start_s=start_s,
+        end_s=end_s,
+        judge=True,
+        thresholds=(),
+        timings=(),
+        source=HERE,
+    )
+
+
+def fault(name: str, observe: Observe) -> Fault:
+    experiment = Experiment(
+        name=name,
+        path="/x.yaml",
+        document="{}",
+        observe=observe,
+        selector="app=shop",
+        namespace="shop",
+        zone="zone-a" if observe is Observe.ZONE_CUT else None,
+        max_targets=1,
+    )
+    return Fault(name=name, experiment=experiment, at_s=1, until_s=5, phase="stress", source=HERE)
+
+
+def plan(*faults: Fault) -> Plan:
+    load = Load(baseline_per_s=1, locustfile="/x.py", arrivals="uniform", seed=1, deadline_s=5, slow_s=1, workers=1)
+    service = Service(
+        name="shop",
+        title="",
+        url="",
+        load=load,
+        cluster=None,
+        prometheus=None,
+        slis=(),
+        sandbox=None,
+        source=HERE,
+    )
+    return Plan(
+        scenario="x",
+        title="",
+        service=service,
+        phases=(phase("stress", 0, 10), phase("after", 10, 20)),
+        faults=faults,
+        end_s=20,
+        time_scale=1,
+        source=HERE,
+    )
+
+
+def history(*bodies: tuple[int, ev.Body]) -> tuple[ev.Event, ...]:
+    return tuple(ev.Event(seq=i, t_ns=t_ms * MS, body=body) for i, (t_ms, body) in enumerate(bodies))
+
+
+def pod(number: int, *, ready: bool = True, terminating: bool = False) -> ev.PodSeen:
+    return ev.PodSeen(
+        pod=f"shop-{number}",
+        uid=f"u{number}",
+        zone="zone-a",
+        node="node-a",
+        phase="Running",
+        ready=ready,
+        terminating=terminating,
+    )
+
+
+def gone(number: int) -> ev.PodGone:
+    return ev.PodGone(pod=f"shop-{number}", uid=f"u{number}")
+
+
+def canary(source: str, to: str, *, ok: bool, lo_ms: int, hi_ms: int) -> ev.CanarySeen:
+    return ev.CanarySeen(from_zone=source, to_zone=to, ok=ok, lo_ns=lo_ms * MS, hi_ns=hi_ms * MS)
+
+
+DELETE = plan(fault("pod-delete", Observe.PODS_REPLACED))
+CUT = plan(fault("cut", Observe.ZONE_CUT))
+
+TWO_PODS = (
+    (10, pod(1)),
+    (20, pod(2)),
+    (30, ev.TargetsFrozen(fault="pod-delete", names=("shop-1", "shop-2"))),
+    (900, ev.FaultArmed(fault="pod-delete")),
+    (1000, ev.InjectRequested(fault="pod-delete")),
+    (1400, ev.ActivityStarted(fault="pod-delete", activity="kill")),
+)
+ENDED = (
+    (5000, ev.RollbackRequested(fault="pod-delete")),
+    (5100, ev.RollbackCompleted(fault="pod-delete")),
+)
+
+
+def deleted(*bodies: tuple[int, ev.Body]) -> FaultWindow:
+    (window,) = fault_windows(DELETE, history(*TWO_PODS, *bodies))
+    return window
+
+
+def cut(*bodies: tuple[int, ev.Body]) -> FaultWindow:
+    inside = canary("zone-a", "zone-a", ok=True, lo_ms=1, hi_ms=2)
+    across = canary("zone-b", "zone-a", ok=True, lo_ms=1, hi_ms=2)
+    begun = ((5, inside), (6, across), (1000, ev.InjectRequested(fault="cut")))
+    (window,) = fault_windows(CUT, history(*begun, *bodies))
+    return window
+
+
+def test_a_deleted_pod_that_is_replaced_confirms_the_fault_and_its_end() -> None:
+    window = deleted(
+        (1500, pod(1, ready=True, terminating=True)),
+        (1600, ev.InjectCompleted(fault="pod-delete")),
+        (1700, gone(1)),
+        (1800, pod(3, ready=False)),
+        (4000, pod(3)),
+        *ENDED,
+    )
+    assert window == FaultWindow(
+        fault="pod-delete",
+        armed=True,
+        requested_ns=1000 * MS,
+        injected_ns=1600 * MS,
+        failed=None,
+        rollback_requested_ns=5000 * MS,
+        rollback_ns=5100 * MS,
+        rollback_failed=None,
+        confirmed=(1400 * MS, 1500 * MS),
+        gone=(4000 * MS, 4000 * MS),
+        evidence="pod shop-1 (uid u1) was deleted",
+    )
+
+
+def test_a_replacement_ready_before_the_old_pod_is_gone_counts() -> None:
+    window = deleted((1500, pod(1, terminating=True)), (2000, pod(3)), (2500, gone(1)), *ENDED)
+    assert (window.confirmed, window.gone) == ((1400 * MS, 1500 * MS), (2500 * MS, 2500 * MS))
+
+
+def test_a_pod_that_only_became_unready_confirms_nothing() -> None:
+    window = deleted((1500, pod(1, ready=False)), (2000, pod(1)))
+    assert (window.confirmed, window.evidence) == (None, "no targeted pod was seen deleted")
+
+
+def test_the_deletion_of_a_pod_that_was_no_target_confirms_nothing() -> None:
+    frozen = (30, ev.TargetsFrozen(fault="pod-delete", names=("shop-2",)))
+    (window,) = fault_windows(DELETE, history(*TWO_PODS, frozen, (1500, gone(1))))
+    assert window.confirmed is None
+
+
+def test_the_deletion_of_a_pod_that_was_not_ready_confirms_nothing() -> None:
+    begun = ((10, pod(1, ready=False)), *TWO_PODS[1:])
+    (window,) = fault_windows(DELETE, history(*begun, (1500, gone(1))))
+    assert window.confirmed is None
+
+
+def test_a_deletion_before_the_request_confirms_nothing() -> None:
+    (window,) = fault_windows(DELETE, history(*TWO_PODS[:4], (950, gone(1)), *TWO_PODS[4:], *ENDED))
+    assert (window.confirmed, window.gone) == (None, (5100 * MS, 5100 * MS))
+
+
+def test_pods_missing_at_the_end_mean_the_fault_is_not_gone() -> None:
+    window = deleted((1500, gone(1)), *ENDED)
+    assert (window.gone, window.evidence) == (None, "pod shop-1 (uid u1) was deleted; still missing pods")
+
+
+def test_a_second_pod_lost_while_the_fault_lasts_takes_its_end_back() -> None:
+    lost = ((1500, gone(1)), (2000, pod(3)), (3000, gone(2)))
+    assert deleted(*lost).gone is None
+    assert deleted(*lost, (4000, pod(4))).gone == (4000 * MS, 4000 * MS)
+
+
+def test_a_pod_lost_after_rollback_is_not_the_faults_doing() -> None:
+    window = deleted((1500, gone(1)), (2000, pod(3)), *ENDED, (9000, gone(2)))
+    assert window.gone == (2000 * MS, 2000 * MS)
+
+
+def test_a_pod_lost_to_a_later_fault_is_not_the_earlier_ones_doing() -> None:
+    both = plan(fault("pod-delete", Observe.PODS_REPLACED), fault("pod-delete-2", Observe.PODS_REPLACED))
+    first, second = fault_windows(
+        both,
+        history(
+            *TWO_PODS,
+            (1500, gone(1)),
+            (2000, pod(3)),
+            (2500, ev.TargetsFrozen(fault="pod-delete-2", names=("shop-2", "shop-3"))),
+            (3000, ev.InjectRequested(fault="pod-delete-2")),
+            (3500, gone(2)),
+        ),
+    )
+    assert first.gone == (2000 * MS, 2000 * MS)
+    assert (second.confirmed, second.gone) == ((3000 * MS, 3500 * MS), None)
+
+
+def test_a_fault_that_was_never_requested_is_empty() -> None:
+    (window,) = fault_windows(DELETE, ())
+    assert (window.armed, window.requested_ns, window.confirmed, window.gone) == (False, None, None, None)
+    assert window.evidence == "never injected"
+
+
+def test_failures_of_injection_and_rollback_are_kept_until_rollback_succeeds() -> None:
+    failed = (
+        (1500, ev.InjectFailed(fault="pod-delete", detail="refused")),
+        (5000, ev.RollbackRequested(fault="pod-delete")),
+        (5100, ev.RollbackFailed(fault="pod-delete", detail="timeout")),
+    )
+    assert (deleted(*failed).failed, deleted(*failed).rollback_failed) == ("refused", "timeout")
+    again = deleted(*failed, (6000, ev.RollbackCompleted(fault="pod-delete")))
+    assert (again.rollback_failed, again.rollback_ns, again.gone) == (None, 6000 * MS, (6000 * MS, 6000 * MS))
+
+
+def test_a_cut_is_confirmed_and_ended_by_canaries_across_it() -> None:
+    window = cut(
+        (1300, canary("zone-b", "zone-a", ok=False, lo_ms=1100, hi_ms=1200)),
+        (5000, ev.RollbackRequested(fault="cut")),
+        (5400, canary("zone-b", "zone-a", ok=True, lo_ms=5200, hi_ms=5300)),
+    )
+    assert (window.confirmed, window.gone) == ((1100 * MS, 1200 * MS), (5200 * MS, 5300 * MS))
+    assert window.evidence == "canary zone-b -> zone-a failed, none inside zone-a did"
+
+
+def test_a_zone_that_is_broken_inside_is_not_cut_off() -> None:
+    across = (1300, canary("zone-b", "zone-a", ok=False, lo_ms=1100, hi_ms=1200))
+    inside = (1350, canary("zone-a", "zone-a", ok=False, lo_ms=1100, hi_ms=1300))
+    for order in ((across, inside), (inside, across)):
+        window = cut(*order)
+        assert (window.confirmed, window.evidence) == (
+            None,
+            "canary inside zone-a failed: the zone was broken, not cut off",
+        )
+
+
+def test_a_path_that_stays_closed_means_the_cut_is_not_gone() -> None:
+    window = cut(
+        (1300, canary("zone-b", "zone-a", ok=False, lo_ms=1100, hi_ms=1200)),
+        (5000, ev.RollbackRequested(fault="cut")),
+        (5100, ev.RollbackCompleted(fault="cut")),
+    )
+    assert window.gone is None
+
+
+def test_a_cut_noticed_only_while_rolling_back_still_has_to_go() -> None:
+    late = (5050, canary("zone-b", "zone-a", ok=False, lo_ms=4900, hi_ms=5000))
+    begun = ((5000, ev.RollbackRequested(fault="cut")), late, (5100, ev.RollbackCompleted(fault="cut")))
+    assert cut(*begun).gone is None
+    opened = (5400, canary("zone-b", "zone-a", ok=True, lo_ms=5200, hi_ms=5300))
+    assert cut(*begun, opened).gone == (5200 * MS, 5300 * MS)
+
+
+def test_canaries_between_other_zones_say_nothing_about_the_cut() -> None:
+    window = cut((1300, canary("zone-b", "zone-c", ok=False, lo_ms=1100, hi_ms=1200)))
+    assert window.confirmed is None
+
+
+def test_without_canaries_nothing_is_proven_gone() -> None:
+    (window,) = fault_windows(
+        CUT, history((1000, ev.InjectRequested(fault="cut")), (5000, ev.RollbackRequested(fault="cut")))
+    )
+    assert window.gone is None
+
+
+def test_phases_are_as_they_ran() -> None:
+    windows = phase_windows(DELETE, history((2, ev.PhaseStarted(phase="stress")), (9, ev.PhaseEnded(phase="stress"))))
+    assert [(one.phase.name, one.start_ns, one.end_ns) for one in windows] == [
+        ("stress", 2 * MS, 9 * MS),
+        ("after", None, None),
+    ]
+
+
+def test_ready_pods_are_a_step_function() -> None:
+    steps = ready_pods(
+        history(
+            (1, pod(1)),
+            (2, pod(2, ready=False)),
+            (3, pod(2)),
+            (4, pod(1, terminating=True)),
+            (5, gone(1)),
+            (6, pod(3)),
+        )
+    )
+    assert steps == ((1 * MS, 1), (3 * MS, 2), (4 * MS, 1), (6 * MS, 2))
+
+
+@pytest.mark.parametrize("status", list(ev.Status))
+def test_a_run_ended_as_its_last_event_says(status: ev.Status) -> None:
+    assert status_of(history((1, ev.RunEnded(status=status, detail="")))) is status
+
+
+def test_a_history_without_an_end_is_a_crash() -> None:
+    assert status_of(history((1, ev.RunStarted(run="x", wall_ns=0)))) is ev.Status.CRASHED

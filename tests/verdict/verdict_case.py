@@ -1,0 +1,408 @@
+"""
+Verdict cases in a small notation: a run in a few lines, and what its verdict must be.
+
+    # A comment; its first line is the case's sentence.
+    service rate=200 deadline=2 scrape=1 time_scale=1
+    phase baseline 0..30 load=100%            `unjudged` at the end: not judged. Gaps before a phase are its settling.
+    rule baseline error_ratio fail > 1% for 5s
+    fault pod-delete 40..50 stress pods-replaced     or zone-cut (of zone-a)
+    timing pod-delete recovery fail > 10s     in the phase of the fault
+    load                                      one value per second from 0, as in Prometheus' unit tests:
+        failed  0x29 0.02 _ 0x3               `0x29` is 30 times 0, `1+2x3` is 1 3 5 7, `_` is nothing recorded
+    outage 40.2..41.4 1.0                     this share of arrivals fails between these instants
+    series server_errors stress bad step=1 instance=a     from the phase's start; also `at=` for another one
+        0 1 1 _ 2
+    at 40.1 inject_requested pod-delete       any event: kind and its fields in order
+    end completed 60                          status and instant; nothing after it happened
+    expect run fail
+    expect phase baseline pass
+    expect baseline error_ratio fail pass within
+    expect timing pod-delete recovery pass within 1.1..1.3
+    expect check stress load_delivered inconclusive
+    expect impacts 1
+
+Rows of `load`: failed, timed_out, dropped, lost (shares of the planned arrivals), latency (seconds, of ok ones),
+lag (seconds, of all), unseen (share of ok arrivals missing from the record).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import get_args
+
+from harness.history import events as ev
+from harness.history.histogram import Histogram
+from harness.history.load import BINS_PER_SECOND, LoadFrame
+from harness.history.run import Run
+from harness.history.series import Series
+from harness.plan.model import (
+    Better,
+    ClientMeasure,
+    ClientSli,
+    Experiment,
+    Fault,
+    Load,
+    Observe,
+    Phase,
+    Plan,
+    Prometheus,
+    PrometheusSli,
+    Rule,
+    Service,
+    Sli,
+    Source,
+    Threshold,
+    Tier,
+    Timing,
+    TimingRule,
+    Unit,
+)
+from harness.schedule.load import arrivals_of
+from harness.units import quantity, seconds
+
+S = 1_000_000_000
+HERE = Source(path="case", line=1)
+KINDS = {body.kind: body for body in get_args(ev.Body)}
+
+
+def client(name: str, measure: str, unit: Unit, better: Better, quantile: float | None = None) -> ClientSli:
+    return ClientSli(
+        name=name,
+        measure=ClientMeasure(measure),
+        quantile=quantile,
+        series=None,
+        unit=unit,
+        better=better,
+        source=HERE,
+    )
+
+
+SLIS: tuple[Sli, ...] = (
+    client("error_ratio", "error_ratio", Unit.RATIO, Better.LOWER),
+    client("success_ratio", "success_ratio", Unit.RATIO, Better.HIGHER),
+    client("latency_p95", "latency", Unit.SECONDS, Better.LOWER, 0.95),
+    client("throughput", "throughput", Unit.PER_SECOND, Better.HIGHER),
+    PrometheusSli(
+        name="server_errors",
+        query=None,
+        bad="bad",
+        total="total",
+        unit=Unit.RATIO,
+        better=Better.LOWER,
+        absent_means_zero=True,
+        source=HERE,
+    ),
+    PrometheusSli(
+        name="cpu",
+        query="cpu",
+        bad=None,
+        total=None,
+        unit=Unit.RATIO,
+        better=Better.LOWER,
+        absent_means_zero=False,
+        source=HERE,
+    ),
+)
+
+
+@dataclass
+class Case:
+    title: str = ""
+    options: dict[str, float] = field(
+        default_factory=lambda: {"rate": 200, "deadline": 2, "scrape": 1, "time_scale": 1}
+    )
+    phases: list[Phase] = field(default_factory=list)
+    rules: list[tuple[str, Threshold]] = field(default_factory=list)
+    timings: list[TimingRule] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    load: dict[str, list[float | None]] = field(default_factory=dict)
+    outages: list[tuple[float, float, float]] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    events: list[tuple[float, ev.Body]] = field(default_factory=list)
+    end: tuple[str, float] | None = None
+    expected: list[list[str]] = field(default_factory=list)
+
+    def plan(self) -> Plan:
+        load = Load(
+            baseline_per_s=self.options["rate"],
+            locustfile="/shop.py",
+            arrivals="uniform",
+            seed=1,
+            deadline_s=self.options["deadline"],
+            slow_s=1.0,
+            workers=1,
+        )
+        prometheus = Prometheus(
+            url="http://127.0.0.1:9090",
+            headers=(),
+            ca_file=None,
+            verify=True,
+            scrape_interval_s=self.options["scrape"],
+            selector="",
+            timeout_s=5,
+        )
+        service = Service(
+            name="shop",
+            title="",
+            url="",
+            load=load,
+            cluster=None,
+            prometheus=prometheus,
+            slis=SLIS,
+            sandbox=None,
+            source=HERE,
+        )
+        return Plan(
+            scenario="case",
+            title=self.title,
+            service=service,
+            phases=tuple(self._phase(phase) for phase in self.phases),
+            faults=tuple(self.faults),
+            end_s=self.phases[-1].end_s,
+            time_scale=self.options["time_scale"],
+            source=HERE,
+        )
+
+    def _phase(self, phase: Phase) -> Phase:
+        faults = {fault.name for fault in self.faults if fault.phase == phase.name}
+        changed = {one.name: getattr(phase, one.name) for one in fields(phase)}
+        changed["thresholds"] = tuple(rule for name, rule in self.rules if name == phase.name)
+        changed["timings"] = tuple(rule for rule in self.timings if rule.fault in faults)
+        return Phase(**changed)
+
+    def run(self) -> Run:
+        plan = self.plan()
+        status, end_s = self.end or ("completed", plan.end_s + self.options["deadline"])
+        return Run(
+            name="case/1",
+            plan=plan,
+            events=self._history(plan, status, end_s),
+            frames=tuple(self._frames(plan, end_s)),
+            health=(),
+            series=tuple(self.series),
+        )
+
+    def _history(self, plan: Plan, status: str, end_s: float) -> tuple[ev.Event, ...]:
+        bodies: list[tuple[float, ev.Body]] = [(0.0, ev.RunStarted(run="case/1", wall_ns=0)), *self.events]
+        for phase in plan.phases:
+            bodies.append((phase.start_s, ev.PhaseStarted(phase=phase.name)))
+            bodies.append((phase.end_s, ev.PhaseEnded(phase=phase.name)))
+        bodies = sorted((body for body in bodies if body[0] <= end_s), key=lambda body: body[0])
+        if status != "crashed":
+            bodies.append((end_s, ev.LoadStopped(scheduled_until_ns=round(min(end_s, plan.end_s) * S))))
+            bodies.append((end_s, ev.RunEnded(status=ev.Status(status), detail=f"scripted {status}")))
+        return tuple(ev.Event(seq=i, t_ns=round(t * S), body=body) for i, (t, body) in enumerate(bodies))
+
+    def _frames(self, plan: Plan, end_s: float) -> Iterator[LoadFrame]:
+        arrivals = list(arrivals_of(plan).stripe(0, 1))
+        for second in range(int(min(end_s, plan.end_s))):
+            times = arrivals[bisect_left(arrivals, second * S) : bisect_left(arrivals, (second + 1) * S)]
+            if all(row[second : second + 1] != [None] for row in self.load.values()):
+                yield from self._second(second, times)
+
+    def _second(self, second: int, times: list[int]) -> Iterator[LoadFrame]:
+        def at(row: str, default: float = 0.0) -> float:
+            values = self.load.get(row, [])
+            value = values[second] if second < len(values) else None
+            return default if value is None else value
+
+        n = len(times)
+        kinds = ["ok"] * n
+        for kind in ("failed", "timed_out", "dropped", "lost", "unseen"):
+            share = at(kind)
+            for i in range(n) if share else ():
+                if kinds[i] == "ok" and int((i + 1) * share + 1e-9) > int(i * share + 1e-9):
+                    kinds[i] = kind
+        for lo, hi, share in self.outages:
+            hit = [i for i in range(n) if lo <= times[i] / S < hi]
+            for i in hit:
+                if int((i + 1) * share + 1e-9) > int(i * share + 1e-9):
+                    kinds[i] = "failed"
+        good, bad = [0] * BINS_PER_SECOND, [0] * BINS_PER_SECOND
+        for kind, t_ns in zip(kinds, times, strict=True):
+            if kind not in ("lost", "unseen"):
+                (good if kind == "ok" else bad)[t_ns % S // 10_000_000] += 1
+        response, lag = Histogram(), Histogram()
+        sent = n - kinds.count("dropped") - kinds.count("lost")
+        if ok := kinds.count("ok"):
+            response.record(round(at("latency", 0.02) * 1e6), ok)
+        if sent:
+            lag.record(max(round(at("lag", 0.001) * 1e6), 1), sent)
+        yield LoadFrame(second=second, series="", planned=n, lost=kinds.count("lost"))
+        yield LoadFrame(
+            second=second,
+            series="GET /",
+            sent=sent,
+            ok=ok,
+            failed=kinds.count("failed"),
+            timed_out=kinds.count("timed_out"),
+            dropped=kinds.count("dropped"),
+            response=response,
+            service=response,
+            lag=lag,
+            good_bins=tuple(good),
+            bad_bins=tuple(bad),
+        )
+
+
+def parse(text: str) -> Case:
+    case = Case()
+    block: str | None = None
+    series: dict[str, str] = {}
+    for raw in text.splitlines():
+        line = raw.split("#")[0].rstrip()
+        if raw.startswith("#") and not case.title:
+            case.title = raw[1:].strip()
+        if not line.strip():
+            continue
+        words = line.split()
+        if line[0] in " \t":
+            if block == "load":
+                case.load[words[0]] = expanded(words[1:])
+            else:
+                case.series.append(_series(case, series, expanded(words)))
+            continue
+        block = words[0]
+        _line(case, words, series)
+    return case
+
+
+def _line(case: Case, words: list[str], series: dict[str, str]) -> None:
+    match words:
+        case ["service", *options]:
+            case.options |= {key: float(value) for key, value in (word.split("=") for word in options)}
+        case ["phase", name, span, load, *rest]:
+            lo, hi = _span(span)
+            begin = case.phases[-1].end_s if case.phases else 0.0
+            case.phases.append(
+                Phase(
+                    name=name,
+                    load_level=quantity(load.removeprefix("load="), "ratio"),
+                    begin_s=begin,
+                    ramp_s=0.0,
+                    settle_s=lo - begin,
+                    start_s=lo,
+                    end_s=hi,
+                    judge="unjudged" not in rest,
+                    thresholds=(),
+                    timings=(),
+                    source=HERE,
+                )
+            )
+        case ["rule", phase, sli, tier, *rule]:
+            case.rules.append((phase, threshold(sli, tier, " ".join(rule))))
+        case ["fault", name, span, phase, observe]:
+            case.faults.append(fault(name, *_span(span), phase=phase, observe=observe))
+        case ["timing", name, timing, tier, *rule]:
+            case.timings.append(timing_rule(name, timing, tier, " ".join(rule), len(case.timings) + 100))
+        case ["load"]:
+            pass
+        case ["outage", span, share]:
+            case.outages.append((*_span(span), float(share)))
+        case ["series", sli, phase, role, *labels]:
+            series.clear()
+            series.update(sli=sli, phase=phase, role=role, **dict(label.split("=") for label in labels))
+        case ["at", t_s, kind, *values]:
+            case.events.append((float(t_s), body(kind, values)))
+        case ["end", status, t_s]:
+            case.end = (status, float(t_s))
+        case ["expect", *what]:
+            case.expected.append(what)
+        case _:
+            raise ValueError(f"not a line of a case: {' '.join(words)}")
+
+
+def _series(case: Case, given: dict[str, str], values: list[float | None]) -> Series:
+    start_s = next(phase.start_s for phase in case.phases if phase.name == given["phase"])
+    first, step = float(given.get("at", start_s)), float(given.get("step", "1"))
+    labels = {key: value for key, value in given.items() if key not in ("sli", "phase", "role", "at", "step")}
+    return Series(
+        sli=given["sli"],
+        phase=given["phase"],
+        role=given["role"],  # type: ignore[arg-type]
+        query=given["role"],
+        labels=tuple(sorted(labels.items())),
+        samples=tuple((first + i * step, value) for i, value in enumerate(values) if value is not None),
+    )
+
+
+def threshold(sli: str, tier: str, text: str) -> Threshold:
+    unit = next(one.unit for one in SLIS if one.name == sli)
+    return Threshold(sli=sli, tier=Tier(tier), rule=rule_of(text, unit), source=HERE)
+
+
+def timing_rule(name: str, timing: str, tier: str, text: str, line: int) -> TimingRule:
+    source = Source(path="case", line=line)
+    return TimingRule(
+        fault=name, timing=Timing(timing), tier=Tier(tier), rule=rule_of(text, Unit.SECONDS), source=source
+    )
+
+
+def rule_of(text: str, unit: Unit) -> Rule:
+    found = re.fullmatch(r"([<>]=?) (\S+)(?: of (offered|baseline))?(?: for (\S+))?", text)
+    assert found, text
+    op, amount, relative, for_ = found.groups()
+    return Rule(
+        text=text,
+        op=op,  # type: ignore[arg-type]
+        quantity=quantity(amount, "ratio" if relative else unit.value),
+        relative_to=relative,  # type: ignore[arg-type]
+        for_s=seconds(for_) if for_ else None,
+    )
+
+
+def fault(name: str, at_s: float, until_s: float, *, phase: str, observe: str = "pods-replaced") -> Fault:
+    experiment = Experiment(
+        name=name,
+        path=f"/{name}.yaml",
+        document="{}",
+        observe=Observe(observe),
+        selector="app=shop",
+        namespace="shop",
+        zone="zone-a" if observe == "zone-cut" else None,
+        max_targets=1,
+    )
+    return Fault(name=name, experiment=experiment, at_s=at_s, until_s=until_s, phase=phase, source=HERE)
+
+
+def body(kind: str, values: list[str]) -> ev.Body:
+    """An event from its fields in order; lists are comma-separated, the last field may have spaces."""
+    made = KINDS[kind]
+    names = [one.name for one in fields(made)]
+    *first, last = range(len(names))
+    split = [*(values[i] for i in first), " ".join(values[last:])]
+    types = {one.name: str(one.type) for one in fields(made)}
+    converted: dict[str, object] = {}
+    for name, value in zip(names, split, strict=True):
+        if types[name] == "bool":
+            converted[name] = value == "yes"
+        elif types[name] == "int":
+            converted[name] = round(float(value) * S) if name.endswith("_ns") else int(value)
+        elif types[name].startswith("tuple"):
+            converted[name] = tuple(value.split(","))
+        else:
+            converted[name] = value
+    return made(**converted)  # type: ignore[no-any-return]
+
+
+def expanded(words: list[str]) -> list[float | None]:
+    """Values in the notation of promtool's unit tests."""
+    values: list[float | None] = []
+    for word in words:
+        found = re.fullmatch(r"(_|-?[\d.]+|NaN|[+-]?Inf)(?:([+-][\d.]+))?(?:x(\d+))?", word)
+        assert found, word
+        first, slope, times = found.groups()
+        count = int(times or 0)
+        if first == "_":
+            values += [None] * max(count, 1)
+        else:
+            values += [float(first) + i * float(slope or 0) for i in range(count + 1)]
+    return values
+
+
+def _span(text: str) -> tuple[float, float]:
+    lo, hi = text.split("..")
+    return float(lo), float(hi)
