@@ -1,0 +1,1 @@
+"""The command line: argv to one call, what comes back to an exit code; nothing else."""

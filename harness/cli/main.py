@@ -1,0 +1,180 @@
+"""The `harness` command: every subcommand is one call into the rooms; what comes back becomes an exit code."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import ExitCode, HarnessError
+
+EXIT_CODES = """
+Exit codes: 0 pass or warn (--strict: warn is 1) · 1 fail · 2 bad arguments, scenario, service or experiment ·
+3 inconclusive · 4 could not run: environment, driver, preflight · 5 a fault could not be proven undone
+(outranks all others) · 70 a bug in the harness · 130 interrupted, faults undone.
+"""
+
+app = typer.Typer(
+    name="harness",
+    help="Load tests and chaos experiments in one run, judged by SLIs.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+sandbox = typer.Typer(help="The local cluster with the demo shop.", no_args_is_help=True)
+app.add_typer(sandbox, name="sandbox")
+
+Scenario = Annotated[str, typer.Argument(help="A scenario's name (from scenarios/) or the path of its file.")]
+RunDirectory = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run's directory, such as results/stress-150/latest.")
+]
+Results = Annotated[Path, typer.Option("--results", help="The folder of all runs.")]
+TimeScale = Annotated[
+    float, typer.Option("--time-scale", min=0.001, max=1000, help="Shrink or stretch all durations: 0.1 rehearses.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document to stdout.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warn.")]
+
+RESULTS = Path("results")
+
+
+class ShopVersion(StrEnum):
+    """The versions of the demo shop that the sandbox can run."""
+
+    GOOD = "good"
+    BAD = "bad"
+
+
+@app.command()
+def run(
+    scenario: Scenario,
+    results: Results = RESULTS,
+    time_scale: TimeScale = 1.0,
+    strict: Strict = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+    plain: Annotated[bool, typer.Option("--plain", help="No live view: one line per change.")] = False,  # noqa: FBT002
+) -> None:
+    """Run a scenario and judge it."""
+    from harness.cli.run import run_scenario
+
+    done = run_scenario(scenario, results=results, time_scale=time_scale, plain=plain or as_json)
+    typer.echo(done.json if as_json else done.text)
+    raise typer.Exit(done.exit_code(strict=strict))
+
+
+@app.command()
+def plan(scenario: Scenario, time_scale: TimeScale = 1.0, as_json: Json = False) -> None:  # noqa: FBT002
+    """Show the timeline that would happen; touches nothing."""
+    from harness.cli.files import load_plan
+    from harness.schedule.timeline import timeline
+
+    loaded = load_plan(scenario, time_scale=time_scale)
+    if as_json:
+        from harness.record import plan_bytes
+
+        typer.echo(plan_bytes(loaded), nl=False)
+    else:
+        typer.echo(timeline(loaded))
+
+
+@app.command()
+def check(
+    scenarios: Annotated[list[str] | None, typer.Argument(help="Names or paths; all of scenarios/ if none.")] = None,
+) -> None:
+    """Check scenarios, their services and experiments; report every problem as path:line."""
+    from harness.cli.files import check_all
+
+    for line in check_all(tuple(scenarios or ())):
+        typer.echo(line)
+
+
+@app.command()
+def judge(directory: RunDirectory, strict: Strict = False, as_json: Json = False) -> None:  # noqa: FBT002
+    """Judge a recorded run again, from its directory alone, and write its reports anew."""
+    from harness.cli.judging import judge_directory
+
+    done = judge_directory(directory)
+    typer.echo(done.json if as_json else done.text)
+    raise typer.Exit(done.exit_code(strict=strict))
+
+
+@app.command()
+def report(
+    directory: RunDirectory,
+    form: Annotated[str, typer.Option("--format", help="text, markdown, junit, html or json.")] = "text",
+) -> None:
+    """Print a report of a recorded run; writes nothing."""
+    from harness.cli.judging import report_of
+
+    typer.echo(report_of(directory, form), nl=False)
+
+
+@app.command()
+def runs(
+    scenario: Annotated[str | None, typer.Argument(help="Only runs of this scenario.")] = None,
+    results: Results = RESULTS,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many, newest first.")] = 20,
+) -> None:
+    """List the newest runs and their verdicts."""
+    from harness.store import Store
+
+    for entry in Store(results).newest(count, scenario):
+        typer.echo(f"{entry.started}  {entry.verdict:<12}  {entry.status:<11}  {entry.run}  {entry.headline}")
+
+
+@app.command()
+def heal(results: Results = RESULTS) -> None:
+    """Undo faults that dead runs left behind; exit 5 if one could not be undone."""
+    from harness.cli.run import heal_leftovers
+
+    for line in heal_leftovers(results) or ("nothing to heal",):
+        typer.echo(line)
+
+
+@sandbox.command("up")
+def sandbox_up(
+    version: Annotated[ShopVersion, typer.Option(help="The demo shop's version.")] = ShopVersion.GOOD,
+) -> None:
+    """Start the local cluster, the demo shop and its Prometheus; they stay until `harness sandbox down`."""
+    from harness.cli.cluster import up
+
+    typer.echo(up(version.value))
+
+
+@sandbox.command("status")
+def sandbox_status() -> None:
+    """Say whether the sandbox is up, and where; exit 4 if it is not."""
+    from harness.cli.cluster import status
+
+    typer.echo(status())
+
+
+@sandbox.command("down")
+def sandbox_down() -> None:
+    """End the sandbox and all its processes."""
+    from harness.cli.cluster import down
+
+    typer.echo(down())
+
+
+def main() -> None:
+    """Entry point: run the command; turn every expected error into one message on stderr and its exit code."""
+    try:
+        app()
+    except HarnessError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"  hint: {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception:  # a bug: everything expected is a HarnessError
+        import traceback
+
+        traceback.print_exc()
+        typer.echo("error: this is a bug in the harness; the traceback is above", err=True)
+        sys.exit(ExitCode.BUG)

@@ -1,0 +1,144 @@
+"""`harness run`: everything a run needs is put together here, and taken apart again, whatever happens."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from harness.cli.files import load_plan, read
+from harness.cli.judging import Judged, judge_directory
+from harness.cli.live import watching
+from harness.conductor import Drivers, conduct
+from harness.drivers import target
+from harness.drivers.chaos.driver import ChaosDriver
+from harness.drivers.chaos.heal import heal
+from harness.drivers.chaos.ledger import State
+from harness.drivers.clock import MonotonicClock
+from harness.drivers.kubernetes.driver import KubernetesObserver
+from harness.drivers.locust.driver import LocustDriver
+from harness.drivers.prometheus import PrometheusSource
+from harness.drivers.signals import Signals
+from harness.errors import CannotRunError, ExitCode, HarnessError
+from harness.plan.bind import bound
+from harness.plan.model import Plan
+from harness.record import Record
+from harness.sandbox import Endpoints, default_state_dir
+from harness.sandbox import down as sandbox_down
+from harness.sandbox import status as sandbox_status
+from harness.sandbox import up as sandbox_up
+from harness.schedule.compile import compile_plan
+
+_PACKAGES = (
+    "load-chaos-harness",
+    "locust",
+    "chaostoolkit-lib",
+    "chaostoolkit-kubernetes",
+    "kubernetes",
+    "prometheus-api-client",
+)
+
+
+class NotRestoredError(HarnessError):
+    """Faults of a dead run could not be undone; nothing new may be injected before they are."""
+
+    exit_code = ExitCode.NOT_RESTORED
+
+
+def run_scenario(scenario: str, *, results: Path, time_scale: float, plain: bool) -> Judged:
+    """Run a scenario given by name or path, judge it, write its reports; raises HarnessError when it cannot be run."""
+    plan = load_plan(scenario, time_scale=time_scale)
+    for line in heal_leftovers(results):
+        sys.stderr.write(line + "\n")
+    with _target(plan) as ready:
+        target.reach(ready.service.url)
+        record = Record.create(results, ready, given=_given(ready), environment=_environment())
+        _conduct(ready, record, plain=plain)
+    return judge_directory(record.directory)
+
+
+def heal_leftovers(results: Path) -> Sequence[str]:
+    """Undo what dead runs left behind, a line for each; raises NotRestoredError when one could not be undone."""
+    healed = heal(results)
+    lines = [f"heal: {item.run}: {item.fault}: {item.detail or 'undone'}" for item in healed]
+    if any(item.outcome is not State.UNDONE for item in healed):
+        raise NotRestoredError("\n".join(lines), hint="see that the cluster answers, then: harness heal")
+    return lines
+
+
+@contextmanager
+def _target(plan: Plan) -> Iterator[Plan]:
+    """The plan bound to its target; a sandbox that was not up is started for the run and ended after it."""
+    if plan.service.sandbox is None:
+        yield plan
+        return
+    running = sandbox_status(default_state_dir())
+    if running:
+        _same_version(plan, running)
+        yield _bound(plan, running)
+        return
+    directory = Path(tempfile.mkdtemp(prefix="lch-sandbox-"))
+    try:
+        yield _bound(plan, sandbox_up(plan.service.sandbox, directory, owned=True))
+    finally:
+        sandbox_down(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _same_version(plan: Plan, running: Endpoints) -> None:
+    if running.version != plan.service.sandbox:
+        message = f"the sandbox is up with version {running.version}, {plan.scenario} wants {plan.service.sandbox}"
+        raise CannotRunError(message, hint="harness sandbox down; the run then starts its own")
+
+
+def _bound(plan: Plan, endpoints: Endpoints) -> Plan:
+    return bound(plan, url=endpoints.url, kubeconfig=endpoints.kubeconfig, prometheus_url=endpoints.prometheus_url)
+
+
+def _conduct(plan: Plan, record: Record, *, plain: bool) -> None:
+    logs = record.directory / "logs"
+    cluster = plan.service.cluster
+    drivers = Drivers(
+        load=LocustDriver(plan, log_dir=logs),
+        faults=_fault_driver(plan, record) if plan.faults else None,
+        metrics=PrometheusSource(plan) if plan.service.prometheus else None,
+        cluster=KubernetesObserver(plan, run=record.name, log_dir=logs) if cluster else None,
+    )
+    try:
+        with Signals() as signals, watching(plan, plain=plain) as watch:
+            conduct(plan, compile_plan(plan), drivers, MonotonicClock(), record, signals=signals, watch=watch)
+    finally:
+        drivers.close()
+        record.close()
+
+
+def _fault_driver(plan: Plan, record: Record) -> ChaosDriver:
+    cluster = plan.service.cluster
+    assert cluster is not None  # the plan was checked: faults need a cluster
+    directory = record.directory / "chaos"
+    return ChaosDriver(
+        plan, run=record.name, directory=directory, kubeconfig=cluster.kubeconfig, context=cluster.context
+    )
+
+
+def _given(plan: Plan) -> dict[str, str]:
+    texts = {"scenario.yaml": read(plan.source.path), "service.yaml": read(plan.service.source.path)}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "argv": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count() or 1,
+        "versions": {name: version(name) for name in _PACKAGES},
+    }

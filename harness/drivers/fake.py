@@ -1,0 +1,322 @@
+"""
+Shipped twins of the drivers: they play a script on a clock that jumps, so that ten minutes of run take milliseconds.
+
+A fake keeps the contract of `drivers.base` that the real driver keeps, and one contract suite holds both to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from harness.drivers.base import LoadBatch
+from harness.errors import DriverError
+from harness.history.events import (
+    Body,
+    EndpointsSeen,
+    FaultArmed,
+    InjectCompleted,
+    InjectFailed,
+    LoadStarted,
+    LoadStopped,
+    PodGone,
+    PodSeen,
+    RollbackCompleted,
+    RollbackFailed,
+    Stamped,
+    TargetsFrozen,
+)
+from harness.history.histogram import Histogram
+from harness.history.load import BINS_PER_SECOND, LoadFrame, WorkerHealth
+from harness.history.series import Series
+from harness.plan.model import Fault, Phase, Plan, PrometheusSli
+from harness.schedule.load import arrivals_of
+
+S = 1_000_000_000
+BIN_NS = S // BINS_PER_SECOND
+WALL_EPOCH_NS = 1_700_000_000 * S
+
+
+class FakeClock:
+    """A clock that stands still while anything works and jumps when it is waited on."""
+
+    def __init__(self, start_ns: int = 1000 * S) -> None:
+        self._now_ns = start_ns
+        self._start_ns = start_ns
+        self._calls: list[tuple[int, int]] = []
+        self.on_jump: Callable[[int], None] | None = None  # told the new instant; tests interrupt here
+
+    def mono_ns(self) -> int:
+        """The instant the clock stands at."""
+        return self._now_ns
+
+    def wall_ns(self) -> int:
+        """Unix time that goes with it."""
+        return WALL_EPOCH_NS + self._now_ns - self._start_ns
+
+    def wait(self, until_mono_ns: int, fds: Sequence[int]) -> None:  # noqa: ARG002 - fakes have no descriptors
+        """Jump to `until_mono_ns`."""
+        self._now_ns = max(self._now_ns, until_mono_ns)
+        if self.on_jump:
+            self.on_jump(self._now_ns)
+
+
+@dataclass(slots=True)
+class _Reports:
+    """What a fake will report and when."""
+
+    clock: FakeClock
+    waiting: list[Stamped] = field(default_factory=list)
+
+    def after(self, delay_s: float, *bodies: Body) -> None:
+        at_ns = self.clock.mono_ns() + round(delay_s * S)
+        self.waiting += [Stamped(mono_ns=at_ns, body=body) for body in bodies]
+
+    def due(self) -> list[Stamped]:
+        now_ns = self.clock.mono_ns()
+        due = [report for report in self.waiting if report.mono_ns <= now_ns]
+        self.waiting = [report for report in self.waiting if report.mono_ns > now_ns]
+        return sorted(due, key=lambda report: report.mono_ns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degraded:
+    """From `start_s` to `end_s` this share of arrivals fails."""
+
+    start_s: float
+    end_s: float
+    bad_share: float
+
+
+class FakeLoad:
+    """A generator whose arrivals are all sent and answered in 10 ms, but for the scripted degradations."""
+
+    def __init__(self, plan: Plan, clock: FakeClock, degraded: Sequence[Degraded] = ()) -> None:
+        self._clock, self._degraded = clock, degraded
+        self._arrivals = arrivals_of(plan)
+        self._reports = _Reports(clock)
+        self._t0_ns: int | None = None
+        self._until_ns: int | None = None
+        self._done = 0  # whole seconds already reported
+        self.closed = False
+
+    def prepare(self) -> int:
+        """One worker."""
+        return 1
+
+    def start(self, t0_mono_ns: int) -> None:
+        """Begin at the given instant."""
+        self._t0_ns = t0_mono_ns
+        self._reports.after(0.0, LoadStarted(workers=1))
+
+    def stop(self) -> None:
+        """Plan no arrivals from now."""
+        assert self._t0_ns is not None
+        self._until_ns = self._clock.mono_ns() - self._t0_ns
+        self._reports.after(0.5, LoadStopped(scheduled_until_ns=self._until_ns))
+
+    def fds(self) -> Sequence[int]:
+        """None: the clock jumps."""
+        return ()
+
+    def poll(self) -> Sequence[Stamped]:
+        """LoadStarted, LoadStopped."""
+        return self._reports.due()
+
+    def take(self) -> LoadBatch:
+        """The frames of every whole second since the last call."""
+        if self._t0_ns is None:
+            return LoadBatch(frames=(), health=())
+        now_ns = self._clock.mono_ns() - self._t0_ns
+        end_ns = now_ns if self._until_ns is None else min(now_ns, self._until_ns)
+        last = max(self._done, -(-end_ns // S) if self._until_ns is not None else end_ns // S)
+        seconds = range(self._done, last)
+        self._done = last
+        frames = tuple(frame for second in seconds for frame in self._second(second, end_ns))
+        health = tuple(
+            WorkerHealth(second=second, worker="fake", cpu_ratio=0.1, stall_s_max=0.001) for second in seconds
+        )
+        return LoadBatch(frames=frames, health=health)
+
+    def _second(self, second: int, end_ns: int) -> tuple[LoadFrame, ...]:
+        edges = [min(second * S + index * BIN_NS, end_ns) for index in range(BINS_PER_SECOND + 1)]
+        before = [self._arrivals.before(edge) for edge in edges]
+        bins = tuple(after - start for start, after in pairwise(before))
+        bad = tuple(self._bad(second + index / BINS_PER_SECOND, count) for index, count in enumerate(bins))
+        planned, failed = sum(bins), sum(bad)
+        response, lag = Histogram(), Histogram()
+        response.record(10_000, planned - failed)
+        lag.record(200, planned)
+        return (
+            LoadFrame(second=second, series="", planned=planned),
+            LoadFrame(
+                second=second,
+                series="GET /",
+                sent=planned,
+                ok=planned - failed,
+                failed=failed,
+                response=response,
+                service=response,
+                lag=lag,
+                good_bins=tuple(count - lost for count, lost in zip(bins, bad, strict=True)),
+                bad_bins=bad,
+                errors=(("http_503", failed),) if failed else (),
+            ),
+        )
+
+    def _bad(self, t_s: float, count: int) -> int:
+        share = max((one.bad_share for one in self._degraded if one.start_s <= t_s < one.end_s), default=0.0)
+        return round(count * share)
+
+    def close(self) -> None:
+        """Nothing runs."""
+        self.closed = True
+
+
+class FakeCluster:
+    """A cluster of ready pods, of which `kill` takes one away and brings a replacement a second later."""
+
+    def __init__(self, clock: FakeClock, pods: int = 6) -> None:
+        self._reports = _Reports(clock)
+        self._pods = [(f"pod-{number}", f"uid-{number}") for number in range(pods)]
+        self._made = pods
+        self.closed = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The pods there are."""
+        return tuple(name for name, _ in self._pods)
+
+    def preflight(self) -> Sequence[Stamped]:
+        """All pods, ready."""
+        self._reports.after(0.0, *(self._seen(*pod) for pod in self._pods), self._endpoints(0))
+        return self._reports.due()
+
+    def kill(self) -> None:
+        """The first pod is deleted now; its replacement is ready a second later."""
+        name, uid = self._pods.pop(0)
+        self._reports.after(0.0, PodGone(pod=name, uid=uid), self._endpoints(0))
+        self._pods.append((f"pod-{self._made}", f"uid-{self._made}"))
+        self._made += 1
+        self._reports.after(1.0, self._seen(*self._pods[-1]), self._endpoints(0))
+
+    def _seen(self, name: str, uid: str) -> PodSeen:
+        return PodSeen(pod=name, uid=uid, zone="zone-a", node="node-a", phase="Running", ready=True, terminating=False)
+
+    def _endpoints(self, missing: int) -> EndpointsSeen:
+        return EndpointsSeen(service="shop", ready=len(self._pods) - missing)
+
+    def fds(self) -> Sequence[int]:
+        """None: the clock jumps."""
+        return ()
+
+    def poll(self) -> Sequence[Stamped]:
+        """Pods and endpoints as they change."""
+        return self._reports.due()
+
+    def close(self) -> None:
+        """Nothing runs."""
+        self.closed = True
+
+
+class FakeFaults:
+    """Plays faults by killing pods of a FakeCluster. `effect=False` does nothing and says it worked."""
+
+    def __init__(
+        self, plan: Plan, clock: FakeClock, cluster: FakeCluster, *, effect: bool = True, fail: str = ""
+    ) -> None:
+        self._plan, self._cluster, self._effect, self._fail = plan, cluster, effect, fail
+        self._reports = _Reports(clock)
+        self.active: set[str] = set()
+        self.closed = False
+
+    def preflight(self) -> Sequence[Stamped]:
+        """All pods of the cluster are targets."""
+        for fault in self._plan.faults:
+            self._reports.after(0.0, TargetsFrozen(fault=fault.name, names=self._cluster.names))
+        return self._reports.due()
+
+    def inject(self, fault: Fault) -> None:
+        """Armed at once, injected 50 ms later."""
+        if self._fail == "inject":
+            self._reports.after(0.0, InjectFailed(fault=fault.name, detail="scripted"))
+            return
+        self.active.add(fault.name)
+        self._reports.after(0.0, FaultArmed(fault=fault.name))
+        self._reports.after(0.05, InjectCompleted(fault=fault.name))
+        if self._effect:
+            self._cluster.kill()
+
+    def rollback(self, fault: Fault) -> None:
+        """Rolled back 50 ms later."""
+        if self._fail == "rollback":
+            self._reports.after(0.05, RollbackFailed(fault=fault.name, detail="scripted"))
+            return
+        self.active.discard(fault.name)
+        self._reports.after(0.05, RollbackCompleted(fault=fault.name))
+
+    def fds(self) -> Sequence[int]:
+        """None: the clock jumps."""
+        return ()
+
+    def poll(self) -> Sequence[Stamped]:
+        """What became of injections and rollbacks."""
+        return self._reports.due()
+
+    def close(self) -> None:
+        """Everything still active is undone, as the real driver's children do when their pipe closes."""
+        self.active.clear()
+        self.closed = True
+
+
+class FakeMetrics:
+    """Answers every fetch at once with counters that rise by 100 good events a second; or breaks, if told to."""
+
+    def __init__(self, plan: Plan, *, broken: bool = False) -> None:
+        self._plan, self._broken = plan, broken
+        self._series: list[Series] = []
+        self.closed = False
+
+    def preflight(self) -> None:
+        """It answers."""
+
+    def fetch(self, phase: Phase, start_s: float, end_s: float, t0_wall_ns: int) -> None:  # noqa: ARG002 - the protocol's
+        """One sample a second of every counter the phase needs, and of `up`."""
+        if self._broken:
+            raise DriverError("fake prometheus: scripted")
+        wanted = {threshold.sli for threshold in phase.thresholds}
+        ticks = [start_s + step for step in range(-1, int(end_s - start_s) + 1)]
+        for sli in self._plan.service.slis:
+            if isinstance(sli, PrometheusSli) and sli.name in wanted:
+                self._answer(sli, phase, ticks)
+
+    def _answer(self, sli: PrometheusSli, phase: Phase, ticks: Sequence[float]) -> None:
+        answers: dict[str, float] = {"bad": 0.0, "total": 100.0, "up": 0.0}
+        for role, slope in answers.items():
+            samples = tuple((t_s, 1.0 if role == "up" else 1000.0 + slope * (t_s - ticks[0])) for t_s in ticks)
+            labels = (("instance", "fake:1"),)
+            self._series.append(
+                Series(sli=sli.name, phase=phase.name, role=role, query=f"fake {role}", labels=labels, samples=samples)  # type: ignore[arg-type]
+            )
+
+    def pending(self) -> int:
+        """None: answered at once."""
+        return 0
+
+    def take(self) -> Sequence[Series]:
+        """The answers since the last call."""
+        series, self._series = self._series, []
+        return series
+
+    def fds(self) -> Sequence[int]:
+        """None: the clock jumps."""
+        return ()
+
+    def poll(self) -> Sequence[Stamped]:
+        """Nothing to report."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing runs."""
+        self.closed = True

@@ -1,0 +1,68 @@
+"""The index of runs says what the run directories say."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.errors import RecordError
+from harness.store import Entry, Store
+
+
+def judged_run(results: Path, run: str, started: str, verdict: str) -> Path:
+    directory = results / run
+    directory.mkdir(parents=True)
+    document = {
+        "run": run,
+        "scenario": run.split("/", maxsplit=1)[0],
+        "status": "completed",
+        "verdict": verdict,
+        "headline": "why",
+    }
+    (directory / "verdict.json").write_text(json.dumps(document))
+    (directory / "environment.json").write_text(json.dumps({"format": 1, "started": started}))
+    return directory
+
+
+def entry(run: str, started: str, verdict: str) -> Entry:
+    return Entry(run, run.split("/", maxsplit=1)[0], started, "completed", verdict, "why")
+
+
+def test_runs_come_newest_first_and_by_scenario(tmp_path: Path) -> None:
+    """`newest` orders by start and can be narrowed to one scenario."""
+    store = Store(tmp_path)
+    for run, started, verdict in (
+        ("a/1", "2026-11-01", "pass"),
+        ("b/2", "2026-11-03", "fail"),
+        ("a/3", "2026-11-02", "warn"),
+    ):
+        store.add(judged_run(tmp_path, run, started, verdict))
+
+    assert store.newest(2) == (entry("b/2", "2026-11-03", "fail"), entry("a/3", "2026-11-02", "warn"))
+    assert store.newest(9, "a") == (entry("a/3", "2026-11-02", "warn"), entry("a/1", "2026-11-01", "pass"))
+
+
+def test_judging_again_replaces_the_entry(tmp_path: Path) -> None:
+    """A run stands in the index once, with its newest verdict."""
+    store = Store(tmp_path)
+    directory = judged_run(tmp_path, "a/1", "2026-11-01", "pass")
+    store.add(directory)
+    document = json.loads((directory / "verdict.json").read_text()) | {"verdict": "fail"}
+    (directory / "verdict.json").write_text(json.dumps(document))
+    store.add(directory)
+
+    assert store.newest(9) == (entry("a/1", "2026-11-01", "fail"),)
+
+
+def test_a_deleted_index_is_rebuilt_from_the_run_directories(tmp_path: Path) -> None:
+    """The directories are the truth; `latest` links are not counted twice."""
+    judged_run(tmp_path, "a/1", "2026-11-01", "pass")
+    (tmp_path / "a" / "latest").symlink_to("1")
+
+    assert Store(tmp_path).newest(9) == (entry("a/1", "2026-11-01", "pass"),)
+
+
+def test_an_unjudged_run_is_refused(tmp_path: Path) -> None:
+    """A directory without a verdict names itself in the error."""
+    with pytest.raises(RecordError, match=r"nowhere: not a judged run"):
+        Store(tmp_path).add(tmp_path / "nowhere")
