@@ -7,6 +7,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,10 +57,11 @@ def run_scenario(scenario: str, *, results: Path, time_scale: float, plain: bool
     """Run a scenario given by name or path, judge it, write its reports; raises HarnessError when it cannot be run."""
     plan = load_plan(scenario, time_scale=time_scale)
     for line in heal_leftovers(results):
-        sys.stderr.write(line + "\n")
+        _say(line)
     with _target(plan) as ready:
         target.reach(ready.service.url)
         record = Record.create(results, ready, given=_given(ready), environment=_environment())
+        _say(f"getting ready; the record is {record.directory}")
         _conduct(ready, record, plain=plain)
     return judge_directory(record.directory)
 
@@ -84,6 +86,7 @@ def _target(plan: Plan) -> Iterator[Plan]:
         _same_version(plan, running)
         yield _bound(plan, running)
         return
+    _say(f"starting a sandbox with the {plan.service.sandbox} shop")
     directory = Path(tempfile.mkdtemp(prefix="lch-sandbox-"))
     try:
         yield _bound(plan, sandbox_up(plan.service.sandbox, directory, owned=True))
@@ -114,9 +117,17 @@ def _conduct(plan: Plan, record: Record, *, plain: bool) -> None:
     try:
         with Signals() as signals, watching(plan, plain=plain) as watch:
             conduct(plan, compile_plan(plan), drivers, MonotonicClock(), record, signals=signals, watch=watch)
+    except Exception as error:
+        if not isinstance(error, HarnessError):
+            (logs / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
     finally:
         drivers.close()
         record.close()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _fault_driver(plan: Plan, record: Record) -> ChaosDriver:

@@ -1,0 +1,102 @@
+"""
+The kinds of objects the sandbox serves, as one table, and the error an API caller sees.
+
+A subset of Kubernetes: what an experiment, an observer or a `kubectl` habit needs, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+Obj = dict[str, Any]
+"""A Kubernetes object as plain JSON. What the store hands out is shared: never change it in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One kind of object: where it lives in the API and what people call it."""
+
+    group: str  # "" for the core group
+    plural: str
+    kind: str
+    short: str = ""  # what people may type instead
+    subresources: tuple[str, ...] = ()
+    _: KW_ONLY
+    namespaced: bool = True
+    in_all: bool = False  # whether `kubectl get all` shows it
+
+    @property
+    def api_version(self) -> str:
+        """`v1`, or `group/v1`: what objects of this kind carry as apiVersion."""
+        return f"{self.group}/v1" if self.group else "v1"
+
+    @property
+    def qualified(self) -> str:
+        """`pods`, or `deployments.apps`: how error messages name it."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+
+NAMESPACES = Resource("", "namespaces", "Namespace", "ns", ("status",), namespaced=False)
+NODES = Resource("", "nodes", "Node", "no", ("status",), namespaced=False)
+PODS = Resource("", "pods", "Pod", "po", ("status", "log", "eviction"), in_all=True)
+SERVICES = Resource("", "services", "Service", "svc", ("status",), in_all=True)
+EVENTS = Resource("", "events", "Event", "ev")
+CONFIGMAPS = Resource("", "configmaps", "ConfigMap", "cm")
+DEPLOYMENTS = Resource("apps", "deployments", "Deployment", "deploy", ("status", "scale"), in_all=True)
+REPLICASETS = Resource("apps", "replicasets", "ReplicaSet", "rs", ("status", "scale"), in_all=True)
+JOBS = Resource("batch", "jobs", "Job", "", ("status",), in_all=True)
+ENDPOINTSLICES = Resource("discovery.k8s.io", "endpointslices", "EndpointSlice")
+NETWORKPOLICIES = Resource("networking.k8s.io", "networkpolicies", "NetworkPolicy", "netpol")
+LEASES = Resource("coordination.k8s.io", "leases", "Lease")
+
+_CORE = (NAMESPACES, NODES, PODS, SERVICES, EVENTS, CONFIGMAPS)
+RESOURCES = (*_CORE, DEPLOYMENTS, REPLICASETS, JOBS, ENDPOINTSLICES, NETWORKPOLICIES, LEASES)
+
+
+@dataclass
+class ApiError(Exception):
+    """A request the API refuses: HTTP status code, the machine-readable reason, and the message people read."""
+
+    code: int
+    reason: str
+    message: str
+    details: Obj = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    """The 404 for an object that does not exist."""
+    return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
+
+
+def already_exists(resource: Resource, name: str) -> ApiError:
+    """The 409 for a name that is taken."""
+    return ApiError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists', _details(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str) -> ApiError:
+    """The 409 for a write that was decided upon an older version of the object, or another object of that name."""
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
+    return ApiError(409, "Conflict", message, _details(resource, name))
+
+
+def gone(version: int, oldest: int) -> ApiError:
+    """The 410 for a watch that wants to resume where the history no longer reaches."""
+    return ApiError(410, "Expired", f"too old resource version: {version} ({oldest})")
+
+
+def invalid(resource: Resource, name: str, why: str) -> ApiError:
+    """The 422 for an object that breaks a rule of its kind."""
+    return ApiError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {why}', _details(resource, name))
+
+
+def bad_request(why: str) -> ApiError:
+    """The 400 for a request that cannot be understood."""
+    return ApiError(400, "BadRequest", why)
+
+
+def _details(resource: Resource, name: str) -> Obj:
+    return {"name": name, "group": resource.group, "kind": resource.plural}

@@ -1,0 +1,300 @@
+"""
+The sandbox's only state: Kubernetes objects in memory, and the history of their changes.
+
+One asyncio thread uses it: API server, controllers, kubelets and network. No method waits, so what happens between
+two `await`s is atomic. Objects are plain dicts and shared with every watcher and reader: never change one you were
+given, hand a function to `update` instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from harness.sandbox.defaults import with_defaults
+from harness.sandbox.resources import (
+    NAMESPACES,
+    PODS,
+    Obj,
+    Resource,
+    already_exists,
+    conflict,
+    gone,
+    invalid,
+    not_found,
+)
+
+HISTORY_LENGTH = 5000
+"""Changes kept so that a watch can resume; also how far a watcher may fall behind."""
+
+ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of one object."""
+
+    version: int  # the store's resourceVersion after the change
+    type: ChangeType
+    resource: Resource
+    obj: Obj  # the object after the change; for DELETED its last state
+    old: Obj | None  # the object before the change; None for ADDED
+
+
+def timestamp(at: datetime | None = None) -> str:
+    """`at` (by default now) as the API writes times: UTC, whole seconds, `2026-01-31T10:00:00Z`."""
+    return (at or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds_since(stamp: str, now: datetime | None = None) -> float:
+    """Seconds from an API time (whole seconds or with a fraction) to `now`, by default the present."""
+    return ((now or datetime.now(UTC)) - datetime.fromisoformat(stamp)).total_seconds()
+
+
+class Watch:
+    """
+    The changes of some resources, in order, as they happen: `async for change in watch`.
+
+    Iteration never ends by itself; it raises ApiError 410 when the reader fell too far behind. Always `close`.
+    """
+
+    def __init__(self, resources: tuple[Resource, ...], backlog: Iterator[Change], closed: Callable[[Watch], None]):
+        self.resources = frozenset(resources)
+        self._changes = deque(backlog)
+        self._arrived = asyncio.Event()
+        self._closed = closed
+        self._lagging = False
+
+    def put(self, change: Change) -> None:
+        """For the store: add a change and wake the reader."""
+        if len(self._changes) >= HISTORY_LENGTH:
+            self._lagging = True
+            self._changes.clear()
+        self._changes.append(change)
+        self._arrived.set()
+
+    def pending(self) -> list[Change]:
+        """All changes not read yet, without waiting."""
+        if self._lagging:
+            raise gone(0, self._changes[0].version)
+        changes = list(self._changes)
+        self._changes.clear()
+        return changes
+
+    def wake(self) -> None:
+        """Make `wait` return once, although there may be nothing to read."""
+        self._arrived.set()
+
+    async def wait(self) -> None:
+        """Return as soon as there is something to read, or after `wake`."""
+        if not self._changes:
+            await self._arrived.wait()
+        self._arrived.clear()
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._changes:
+            await self.wait()
+        if self._lagging:
+            raise gone(0, self._changes[0].version)
+        return self._changes.popleft()
+
+    def close(self) -> None:
+        """Stop collecting changes. Idempotent."""
+        self._closed(self)
+
+
+class Store:
+    """Objects by resource, namespace and name. Starts with the namespaces `default` and `kube-system`."""
+
+    def __init__(self) -> None:
+        self.version = 0  # the resourceVersion of the latest change
+        self._objects: dict[Resource, dict[tuple[str, str], Obj]] = {}
+        self._history: deque[Change] = deque(maxlen=HISTORY_LENGTH)
+        self._watches: list[Watch] = []
+        for name in ("default", "kube-system"):
+            self.create(NAMESPACES, {"metadata": {"name": name}})
+
+    def find(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
+        """The object, or None. Cluster-wide resources have the namespace ''."""
+        return self._objects.get(resource, {}).get((namespace, name))
+
+    def get(self, resource: Resource, name: str, namespace: str = "") -> Obj:
+        """The object. Raises ApiError 404."""
+        found = self.find(resource, name, namespace)
+        if found is None:
+            raise not_found(resource, name)
+        return found
+
+    def list(self, resource: Resource, namespace: str = "") -> list[Obj]:
+        """All objects of a resource, of one namespace or ('') of all, sorted by namespace and name."""
+        objects = self._objects.get(resource, {})
+        return [obj for key, obj in sorted(objects.items(), key=lambda item: item[0]) if namespace in ("", key[0])]
+
+    def create(self, resource: Resource, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """
+        The new object, with uid, resourceVersion, generation, creationTimestamp and the defaults of its kind.
+
+        A missing metadata.namespace becomes `default`; metadata.generateName is honoured.
+        Raises ApiError 404 when the namespace does not exist, 409 when the name is taken, 422 without a name.
+        """
+        new = copy.deepcopy(obj)
+        meta = new.setdefault("metadata", {})
+        if not meta.get("name") and meta.get("generateName"):
+            meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]
+        name = meta.get("name")
+        if not name:
+            raise invalid(resource, "", "metadata.name: Required value: name or generateName is required")
+        namespace = self._namespace_of(resource, meta)
+        if self.find(resource, name, namespace) is not None:
+            raise already_exists(resource, name)
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            meta.pop(key, None)
+        meta |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": timestamp()}
+        new = {"apiVersion": resource.api_version, "kind": resource.kind, **new}
+        new = with_defaults(resource, new, serial=self.version + 1)
+        return new if dry_run else self._commit("ADDED", resource, new, None)
+
+    def replace(self, resource: Resource, obj: Obj, *, dry_run: bool = False) -> Obj:
+        """
+        The object after it took the place of its older version.
+
+        Immutable metadata is kept from the older version; generation grows when anything but metadata and status
+        changed; a replacement by the same content is no change. An object being deleted goes when its last
+        finalizer goes. Raises ApiError 404, or 409 when obj carries another uid or resourceVersion than the present.
+        """
+        meta = obj["metadata"]
+        old = self.get(resource, meta["name"], meta.get("namespace", "default") if resource.namespaced else "")
+        for key in ("uid", "resourceVersion"):
+            if meta.get(key) not in (None, "", old["metadata"][key]):
+                why = "the object has been modified; please apply your changes to the latest version and try again"
+                raise conflict(resource, meta["name"], why)
+        new = copy.deepcopy(obj)
+        _keep_identity(new["metadata"], old["metadata"])
+        new = with_defaults(resource, new | {"apiVersion": resource.api_version, "kind": resource.kind})
+        if new == old:
+            return old
+        if _content(new) != _content(old):
+            new["metadata"]["generation"] = old["metadata"]["generation"] + 1
+        if dry_run:
+            return new
+        if _waits_for_finalizers(old) and not new["metadata"].get("finalizers"):
+            return self._commit("DELETED", resource, new, old)
+        return self._commit("MODIFIED", resource, new, old)
+
+    def update(self, resource: Resource, name: str, namespace: str, change: Callable[[Obj], None]) -> Obj:
+        """The object after `change` was applied to a private copy of its present version. Raises ApiError 404."""
+        new = copy.deepcopy(self.get(resource, name, namespace))
+        change(new)
+        return self.replace(resource, new)
+
+    def delete(self, resource: Resource, name: str, namespace: str = "", *, grace_s: int | None = None) -> Obj:
+        """
+        The object after its deletion began or took place.
+
+        A pod with a node gets `grace_s` seconds (None: the pod's own) and stays with a deletionTimestamp until the
+        kubelet calls `remove`; a second deletion can only shorten that. Everything else, and a pod at grace 0, goes at
+        once, unless finalizers hold it back. Raises ApiError 404.
+        """
+        old = self.get(resource, name, namespace)
+        grace = _grace_s(old, grace_s) if resource is PODS else 0
+        if grace == 0 and not old["metadata"].get("finalizers"):
+            return self._commit("DELETED", resource, copy.deepcopy(old), old)
+        meta = old["metadata"]
+        if "deletionTimestamp" in meta and grace >= meta.get("deletionGracePeriodSeconds", 0):
+            return old
+        new = copy.deepcopy(old)
+        new["metadata"] |= {
+            "deletionTimestamp": timestamp(datetime.now(UTC) + timedelta(seconds=grace)),
+            "deletionGracePeriodSeconds": grace,
+        }
+        return self._commit("MODIFIED", resource, new, old)
+
+    def remove(self, resource: Resource, name: str, namespace: str, uid: str) -> None:
+        """Take the object away now, whatever grace it has left. No effect when it, or that uid, is gone already."""
+        old = self.find(resource, name, namespace)
+        if old is not None and old["metadata"]["uid"] == uid:
+            self._commit("DELETED", resource, copy.deepcopy(old), old)
+
+    def watch(self, *resources: Resource, since: int | None = None) -> Watch:
+        """
+        A watch of the changes after resourceVersion `since` (None: from now on).
+
+        Raises ApiError 410 when the history does not reach back to `since`.
+        """
+        backlog: list[Change] = []
+        if since is not None and since < self.version:
+            oldest = self._history[0].version
+            if since < oldest - 1:
+                raise gone(since, oldest)
+            backlog = [change for change in self._history if change.version > since and change.resource in resources]
+        watch = Watch(resources, iter(backlog), self._forget)
+        self._watches.append(watch)
+        return watch
+
+    def _forget(self, watch: Watch) -> None:
+        if watch in self._watches:
+            self._watches.remove(watch)
+
+    def _namespace_of(self, resource: Resource, meta: Obj) -> str:
+        if not resource.namespaced:
+            meta.pop("namespace", None)
+            return ""
+        namespace: str = meta.setdefault("namespace", "default")
+        self.get(NAMESPACES, namespace)
+        return namespace
+
+    def _commit(self, change: ChangeType, resource: Resource, new: Obj, old: Obj | None) -> Obj:
+        self.version += 1
+        new["metadata"]["resourceVersion"] = str(self.version)
+        key = (new["metadata"].get("namespace", ""), new["metadata"]["name"])
+        if change == "DELETED":
+            del self._objects[resource][key]
+        else:
+            self._objects.setdefault(resource, {})[key] = new
+        entry = Change(self.version, change, resource, new, old)
+        self._history.append(entry)
+        for watch in self._watches:
+            if resource in watch.resources:
+                watch.put(entry)
+        return new
+
+
+def _keep_identity(new: Obj, old: Obj) -> None:
+    for key in (
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ):
+        if key in old:
+            new[key] = old[key]
+        else:
+            new.pop(key, None)
+
+
+def _content(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
+
+
+def _waits_for_finalizers(obj: Obj) -> bool:
+    meta = obj["metadata"]
+    return "deletionTimestamp" in meta and bool(meta.get("finalizers")) and not meta.get("deletionGracePeriodSeconds")
+
+
+def _grace_s(pod: Obj, asked_s: int | None) -> int:
+    # The API server ends pods that no kubelet runs at once: there is no process to wait for.
+    if not pod["spec"].get("nodeName") or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        return 0
+    own_s: int = pod["spec"].get("terminationGracePeriodSeconds", 30)
+    return own_s if asked_s is None or asked_s < 0 else asked_s

@@ -1,0 +1,98 @@
+"""Real sandboxes for the tests marked real, and small clients for them."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness import sandbox
+
+
+@dataclass
+class Client:
+    """What a test asks a running sandbox."""
+
+    endpoints: sandbox.Endpoints
+
+    def get(self, path: str = "/items") -> tuple[int, str]:
+        """Status and zone of a request through the front, on a connection of its own."""
+        try:
+            with urllib.request.urlopen(self.endpoints.url + path, timeout=5) as answer:
+                return answer.status, answer.headers["x-zone"]
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code, ""
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that the API answers with; None for plain text."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.endpoints.api_url + path, data, method=method)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            text = answer.read().decode()
+        return json.loads(text) if answer.headers["content-type"].startswith("application/json") else text
+
+    def pods(self, app: str = "shop") -> list[Any]:
+        return list(self.api("GET", f"/api/v1/namespaces/shop/pods?labelSelector=app%3D{app}")["items"])
+
+    def ready(self) -> set[str]:
+        """Names of the shop's pods that are ready and stay."""
+        return {
+            pod["metadata"]["name"]
+            for pod in self.pods()
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+        }
+
+
+def until(done: Callable[[], bool], seconds: float) -> float:
+    """Seconds until `done` came true; fails after `seconds`."""
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def processes(endpoints: sandbox.Endpoints) -> list[psutil.Process]:
+    """The control plane and everything it has started."""
+    control = psutil.Process(endpoints.pid)
+    return [control, *control.children(recursive=True)]
+
+
+def alive(started: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[[Callable[[], bool], float], float]:
+    return until
+
+
+@pytest.fixture(name="processes")
+def _processes() -> Callable[[sandbox.Endpoints], list[psutil.Process]]:
+    return processes
+
+
+@pytest.fixture(name="alive")
+def _alive() -> Callable[[list[psutil.Process]], list[psutil.Process]]:
+    return alive
+
+
+@pytest.fixture(scope="module")
+def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sandbox")
+
+
+@pytest.fixture(scope="module")
+def client(state_dir: Path) -> Iterator[Client]:
+    """A good sandbox, shared by the tests of a module; each leaves it as it was."""
+    endpoints = sandbox.up("good", state_dir, owned=True)
+    yield Client(endpoints)
+    sandbox.down(state_dir)

@@ -1,0 +1,229 @@
+"""A whole sandbox: pods, front, policies, egress, Prometheus; and nothing is left after any kind of end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+
+import psutil
+import pytest
+
+from harness import sandbox
+from harness.errors import CannotRunError
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+
+PODS = "/api/v1/namespaces/shop/pods"
+POLICIES = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies"
+ZONE = "topology.kubernetes.io/zone"
+ZONE_B = {"matchLabels": {ZONE: "zone-b"}}
+CUT_ZONE_B = {
+    "metadata": {"name": "cut-zone-b"},
+    "spec": {
+        "podSelector": ZONE_B,
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": ZONE_B}]}],
+        "egress": [{"to": [{"podSelector": ZONE_B}]}],
+    },
+}
+
+
+def test_requests_go_round_all_six_pods_in_three_zones(client):
+    assert len(client.ready()) == 6
+    assert Counter(client.get() for _ in range(30)) == {(200, f"zone-{z}"): 10 for z in "abc"}
+
+
+def test_prometheus_scrapes_every_pod_with_its_labels(client, until):
+    query = client.endpoints.prometheus_url + "/api/v1/query?query=" + urllib.request.quote('up{job="shop"} == 1')
+
+    def scraped() -> dict[str, dict[str, str]]:
+        with urllib.request.urlopen(query, timeout=5) as answer:
+            return {item["metric"]["pod"]: item["metric"] for item in json.load(answer)["data"]["result"]}
+
+    expected = {
+        pod["metadata"]["name"]: {
+            "__name__": "up",
+            "job": "shop",
+            "pod": pod["metadata"]["name"],
+            "zone": pod["metadata"]["labels"][ZONE],
+            "instance": pod["status"]["podIP"] + ":8080",
+        }
+        for pod in client.pods()
+    }
+    until(lambda: scraped() == expected, 15)  # its discovery takes up to five seconds to see a change
+
+
+def test_a_deleted_pod_drains_and_is_replaced_without_a_failed_request(client, until):
+    before = client.ready()
+    gone = min(before)
+    client.api("DELETE", f"{PODS}/{gone}")
+    answers = Counter()
+
+    def replaced() -> bool:
+        answers[client.get()[0]] += 1
+        return len(client.ready() - before) == 1
+
+    assert until(replaced, 5) < 2.5
+    until(lambda: gone not in {pod["metadata"]["name"] for pod in client.pods()}, 5)
+    assert set(answers) == {200}
+
+
+def test_a_crashed_container_is_restarted(client, until):
+    pod = client.pods()[0]
+    name, [container] = pod["metadata"]["name"], pod["status"]["containerStatuses"]
+    os.kill(int(container["containerID"].removeprefix("process://")), signal.SIGKILL)
+
+    def restarted() -> bool:
+        [now] = client.api("GET", f"{PODS}/{name}")["status"]["containerStatuses"]
+        return now["restartCount"] == 1 and now["ready"]
+
+    until(restarted, 5)
+    [now] = client.api("GET", f"{PODS}/{name}")["status"]["containerStatuses"]
+    assert (now["lastState"]["terminated"]["exitCode"], now["lastState"]["terminated"]["signal"]) == (137, 9)
+
+
+def test_a_zone_that_lets_only_itself_in_is_cut_off_ejected_and_comes_back(client, until):
+    client.get()
+    client.api("POST", POLICIES, CUT_ZONE_B)
+    first = [client.get() for _ in range(20)]
+    # Each of the two pods costs one request half a second; then its ejection holds for five.
+    assert Counter(status for status, _ in first) == {504: 2, 200: 18}
+    assert {zone for status, zone in first if status == 200} == {"zone-a", "zone-c"}
+    assert len(client.ready()) == 6  # probes come by another way
+    client.api("DELETE", f"{POLICIES}/cut-zone-b")
+    even = {(200, f"zone-{z}"): 10 for z in "abc"}
+    until(lambda: Counter(client.get() for _ in range(30)) == even, 8)
+
+
+def test_a_pod_reaches_pods_and_services_through_the_network_and_a_policy_holds_it_back(client, until):
+    target = next(pod for pod in client.pods() if pod["metadata"]["labels"][ZONE] == "zone-b")
+    script = f"""
+import time, urllib.request
+def ask(url):
+    try:
+        return urllib.request.urlopen(url, timeout=0.3).headers["x-zone"]
+    except Exception as error:
+        return type(error).__name__
+while True:
+    urls = ("http://shop/items", "http://shop.shop.svc/items", "http://{target["status"]["podIP"]}:8080/items")
+    print(*map(ask, urls))
+    time.sleep(0.05)
+"""
+    container = {"name": "main", "image": "python", "command": ["python3", "-c", script]}
+    spec = {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "nodeName": "node-a",
+        "terminationGracePeriodSeconds": 0,
+    }
+    labels = {"app": "canary", ZONE: "zone-a"}
+    client.api("POST", PODS, {"metadata": {"name": "canary", "labels": labels}, "spec": spec})
+
+    def says(expected: str) -> bool:
+        lines = client.api("GET", f"{PODS}/canary/log?tailLines=1").splitlines()
+        return bool(lines) and lines[-1].split()[2] == expected
+
+    until(lambda: len(client.api("GET", f"{PODS}/canary/log").splitlines()) > 2, 5)
+    lines = client.api("GET", f"{PODS}/canary/log").splitlines()
+    assert {word for line in lines for word in line.split()} <= {"zone-a", "zone-b", "zone-c"}
+    assert says("zone-b")
+    client.api("POST", POLICIES, CUT_ZONE_B)
+    until(lambda: says("TimeoutError"), 5)
+    client.api("DELETE", f"{POLICIES}/cut-zone-b")
+    until(lambda: says("zone-b"), 5)
+    client.api("DELETE", f"{PODS}/canary")
+    until(lambda: not client.pods("canary"), 5)
+
+
+def test_a_container_that_ignores_sigterm_is_killed_with_its_children_after_its_grace(client, until):
+    script = "trap '' TERM; sleep 100 & echo $!; while :; do sleep 0.05; done"
+    container = {"name": "main", "image": "sh", "command": ["/bin/sh", "-c", script]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    client.api("POST", PODS, {"metadata": {"name": "stubborn", "labels": {"app": "stubborn"}}, "spec": spec})
+    until(lambda: client.pods("stubborn")[0]["status"]["phase"] == "Running", 5)
+    until(lambda: client.api("GET", f"{PODS}/stubborn/log") != "", 5)
+    child = int(client.api("GET", f"{PODS}/stubborn/log"))
+    client.api("DELETE", f"{PODS}/stubborn")
+    assert 0.8 < until(lambda: not client.pods("stubborn"), 5) < 2.5
+    until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE, 1)
+
+
+def test_a_pod_that_ran_to_its_end_has_succeeded_or_failed_and_keeps_its_log(client, until):
+    for name, code in (("fine", 0), ("broken", 3)):
+        command = ["python3", "-c", f"import os, sys; print(os.environ['POD_NAME']); sys.exit({code})"]
+        spec = {"containers": [{"name": "main", "image": "python", "command": command}], "restartPolicy": "Never"}
+        client.api("POST", PODS, {"metadata": {"name": name, "labels": {"app": "batch"}}, "spec": spec})
+
+    def phases() -> dict[str, str]:
+        return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in client.pods("batch")}
+
+    until(lambda: phases() == {"fine": "Succeeded", "broken": "Failed"}, 5)
+    assert client.api("GET", f"{PODS}/broken/log") == "broken\n"
+    for name in ("fine", "broken"):
+        client.api("DELETE", f"{PODS}/{name}")
+
+
+def test_up_again_is_the_same_sandbox_and_another_version_is_refused(client, state_dir):
+    assert sandbox.up("good", state_dir, owned=True) == client.endpoints
+    assert sandbox.status(state_dir) == client.endpoints
+    with pytest.raises(CannotRunError, match=r"runs with shop:good, shop:bad was asked for$"):
+        sandbox.up("bad", state_dir, owned=True)
+
+
+def test_a_second_sandbox_lives_beside_and_ends_when_its_owner_does(client, tmp_path, processes, alive, until):
+    script = """
+import pathlib, sys
+from harness import sandbox
+print(sandbox.up("bad", pathlib.Path(sys.argv[1]), owned=True).url, flush=True)
+sys.stdin.read()
+"""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    url = owner.stdout.readline().strip()
+    bad = sandbox.status(tmp_path)
+    assert (bad.url, bad.version) == (url, "bad")
+    started = processes(bad)
+    assert len(started) >= 9
+    owner.kill()
+    owner.communicate()
+    assert until(lambda: not alive(started), 8) > 1.5
+    assert sandbox.status(tmp_path) is None
+    assert client.get()[0] == 200
+
+
+def test_after_down_no_process_and_no_state_is_left(tmp_path, processes, alive):
+    endpoints = sandbox.up("good", tmp_path, owned=False)
+    started = processes(endpoints)
+    assert len(started) >= 9  # control plane, guard, Prometheus, six pods
+    assert sandbox.down(tmp_path) is True
+    assert alive(started) == []
+    assert sandbox.status(tmp_path) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "logs"]
+    assert sandbox.down(tmp_path) is False
+
+
+def test_a_killed_control_plane_takes_every_process_with_it(tmp_path, processes, alive, until):
+    endpoints = sandbox.up("good", tmp_path, owned=False)
+    started = processes(endpoints)
+    os.kill(endpoints.pid, signal.SIGKILL)
+    until(lambda: not alive(started), 3)
+    assert sandbox.status(tmp_path) is None
+    assert sandbox.down(tmp_path) is False
+    assert not (tmp_path / "endpoints.json").exists()
+
+
+def test_what_a_killed_sandbox_left_is_cleaned_up_even_without_its_guard(tmp_path, processes, alive):
+    endpoints = sandbox.up("good", tmp_path, owned=False)
+    started = processes(endpoints)
+    guard = psutil.Process(int((tmp_path / "guard.pid").read_text()))
+    for process in (guard, psutil.Process(endpoints.pid)):
+        process.kill()
+    time.sleep(0.3)
+    assert len(alive(started)) == 7
+    sandbox.down(tmp_path)
+    assert alive(started) == []
