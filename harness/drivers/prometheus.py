@@ -43,6 +43,7 @@ SLICE_SCRAPES = 2  # a slice must hold two samples, or rate() has no value
 LEAD_SCRAPES = 1.5  # more than one, so that scrape jitter cannot leave the lead without a sample
 RETRY_TIMEOUTS = 3  # a query is tried for this many times its timeout
 POINTS_MAX = 10_000  # Prometheus refuses a range query of more than 11,000 points
+TARGETS_S = 10.0  # a server hands its first targets to its scrapers five seconds after it started
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 EPOCH = datetime.fromtimestamp(0, UTC)  # stands where the library wants a datetime that our `params` override
@@ -190,9 +191,11 @@ class PrometheusSource:
 
     def preflight(self) -> None:
         """
-        Raise DriverError when Prometheus does not answer, its clock is not ours, or it refuses a query of the plan.
+        Raise DriverError when Prometheus does not answer, its clock is not ours, it scrapes nothing that the service's
+        selector matches, or it refuses a query of the plan.
 
         Phases are windows on the wall clock, so a difference above half a scrape interval would judge wrong samples.
+        A Prometheus that has just started gets TARGETS_S seconds to scrape for the first time.
         """
         before_s = time.time()
         theirs_s = float(self._checked(lambda: self._api.custom_query("time()"))[1])
@@ -203,7 +206,8 @@ class PrometheusSource:
                 f"prometheus {self._prometheus.url}: its clock differs from this host's by {ahead_s:+.3f} s, more than "
                 f"half a scrape interval; synchronise both clocks"
             )
-        now_ms = round(theirs_s * 1000)
+        self._await_targets()
+        now_ms = round(time.time() * 1000)
         for phase in self._phases:
             window = Window(phase=phase.name, start_ms=now_ms - 60_000, end_ms=now_ms, t0_wall_ns=0)
             for sli, sliced in self._used_in(phase):
@@ -262,6 +266,17 @@ class PrometheusSource:
             if threshold.sli in self._slis:
                 sliced[threshold.sli] = sliced.get(threshold.sli, False) or threshold.rule.for_s is not None
         return tuple((self._slis[name], needed) for name, needed in sliced.items())
+
+    def _await_targets(self) -> None:
+        """Return when a target of the service has been scraped, if the plan needs one."""
+        if not any(self._used_in(phase) for phase in self._phases):
+            return
+        query = f"up{{{self._prometheus.selector}}}"
+        deadline_s = time.monotonic() + TARGETS_S
+        while not self._checked(lambda: self._api.custom_query(query)):
+            if time.monotonic() > deadline_s or self._closing.wait(0.2):
+                what = f"prometheus {self._prometheus.url}: nothing it scrapes matches {query}"
+                raise DriverError(what, hint="correct `selector` under `prometheus` in the service file")
 
     def _checked(self, ask: Callable[[], Any]) -> Any:
         try:

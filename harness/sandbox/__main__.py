@@ -32,7 +32,7 @@ async def control(state: StateDir, version: Literal["good", "bad"], prometheus_p
     if owned:
         loop.add_reader(0, lambda: _owner_spoke(loop, stop))
     guard = await _start_guard(state)
-    # Prometheus needs five seconds until it scrapes anything: it goes first, before the rest is even imported.
+    # Prometheus scrapes nothing for five seconds: it goes first, before the rest is even imported.
     from harness.sandbox.prometheus import Prometheus
 
     ports = Ports()

@@ -84,7 +84,7 @@ class Cluster:
 
     async def _is_ready(self) -> bool:
         ready = [pod for pod in self._store.list(PODS, "shop") if is_true(pod, "Ready")]
-        if len(ready) < REPLICAS or not await self._prometheus.has_scraped(REPLICAS):
+        if len(ready) < REPLICAS or not await self._prometheus.is_ready():
             return False
         async with aiohttp.ClientSession() as session, session.get(f"{self._front_url()}/healthz") as answer:
             return answer.status == 200

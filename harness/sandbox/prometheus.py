@@ -69,18 +69,14 @@ class Prometheus:
         finally:
             watch.close()
 
-    async def has_scraped(self, count: int) -> bool:
-        """Whether the latest scrapes of at least `count` pods have succeeded."""
+    async def is_ready(self) -> bool:
+        """Whether the server answers queries. It scrapes nothing in its first five seconds, which is its own."""
         timeout = aiohttp.ClientTimeout(total=1.0)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.get(f"{self.url}/api/v1/query", params={"query": "count(up == 1)"}) as answer,
-            ):
-                result = (await answer.json())["data"]["result"]
-        except (aiohttp.ClientError, TimeoutError, KeyError):  # not ready yet
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{self.url}/-/ready") as answer:
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
             return False
-        return bool(result) and int(result[0]["value"][1]) >= count
 
     @property
     def ended(self) -> bool:

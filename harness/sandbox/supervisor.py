@@ -15,7 +15,7 @@ from harness.errors import CannotRunError
 from harness.sandbox.files import Endpoints, StateDir, end_recorded, runs, wait_until
 
 START_S = 30.0
-"""How long a sandbox may take until everything is ready; on two idle cores it is about five and a half seconds."""
+"""How long a sandbox may take until everything is ready; on two idle cores it is about two seconds."""
 
 END_S = 10.0
 """How long it may take to end before it is killed."""
@@ -33,8 +33,8 @@ def up(version: Literal["good", "bad"], state_dir: Path, *, owned: bool) -> Endp
     """
     A running sandbox in `state_dir` with that version of the demo shop, all ready: started, unless it is up already.
 
-    An owned one goes down by itself two seconds after this process has ended, however it ended. Blocks for some five
-    seconds, at most START_S. Raises CannotRunError when Prometheus is not installed, when the directory has a
+    An owned one goes down by itself two seconds after this process has ended, however it ended. Blocks for a
+    second or two, at most START_S. Raises CannotRunError when Prometheus is not installed, when the directory has a
     sandbox with another version, or when the start fails; nothing is left running then, nor after Ctrl-C.
     """
     prometheus = shutil.which("prometheus")

@@ -218,6 +218,22 @@ def test_preflight_refuses_a_prometheus_whose_clock_is_not_ours(serve: Any) -> N
         source.preflight()
 
 
+def test_preflight_refuses_a_selector_that_no_target_matches(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typo in the selector is found before load starts, not as missing samples afterwards."""
+    monkeypatch.setattr("harness.drivers.prometheus.TARGETS_S", 0.0)
+
+    def nothing_up(query: str) -> Answer:
+        if query == "time()":
+            return 200, {"data": {"resultType": "scalar", "result": [1.0, str(time.time())]}}
+        return vector()
+
+    with (
+        closing(PrometheusSource(plan(prometheus(serve(nothing_up).url), (CPU,), STRESS))) as source,
+        pytest.raises(DriverError, match=r"nothing it scrapes matches up\{job=\"shop\"\}$"),
+    ):
+        source.preflight()
+
+
 def test_closing_during_an_outage_does_not_wait_for_the_retries(serve: Any) -> None:
     fake = serve(lambda query: (503, "away"))
     source = PrometheusSource(plan(prometheus(fake.url, timeout_s=30), (CPU,), STRESS))
