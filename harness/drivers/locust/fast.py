@@ -1,8 +1,8 @@
 """
 A fast HTTP user for locustfiles: a raw gevent socket, requests encoded once, answers parsed by llhttp.
 
-Costs less CPU per request than Locust's own users (benchmarks/load_2000.py says how much). HTTP/1.1 keep-alive, one connection per user; no
-cookies, redirects, decompression, retries or HEAD. Also runs in plain Locust.
+Costs less CPU per request than Locust's own users (benchmarks/load_2000.py says how much). HTTP/1.1 keep-alive, one
+connection per user; no cookies, redirects, decompression, retries or HEAD. Also runs in plain Locust.
 """
 
 from __future__ import annotations
