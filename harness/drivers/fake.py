@@ -6,9 +6,10 @@ A fake keeps the contract of `drivers.base` that the real driver keeps, and one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 from harness.drivers.base import LoadBatch
 from harness.errors import DriverError
@@ -36,6 +37,8 @@ from harness.schedule.load import arrivals_of
 S = 1_000_000_000
 BIN_NS = S // BINS_PER_SECOND
 WALL_EPOCH_NS = 1_700_000_000 * S
+
+Role = Literal["value", "bad", "total", "up"]
 
 
 class FakeClock:
@@ -190,6 +193,7 @@ class FakeCluster:
 
     def preflight(self) -> Sequence[Stamped]:
         """All pods, ready."""
+        self.closed = False
         self._reports.after(0.0, *(self._seen(*pod) for pod in self._pods), self._endpoints(0))
         return self._reports.due()
 
@@ -212,8 +216,9 @@ class FakeCluster:
         return ()
 
     def poll(self) -> Sequence[Stamped]:
-        """Pods and endpoints as they change."""
-        return self._reports.due()
+        """Pods and endpoints as they change, while it watches."""
+        due = self._reports.due()
+        return () if self.closed else due
 
     def close(self) -> None:
         """Nothing runs."""
@@ -249,7 +254,10 @@ class FakeFaults:
             self._cluster.kill()
 
     def rollback(self, fault: Fault) -> None:
-        """Rolled back 50 ms later."""
+        """Rolled back 50 ms later, once however often it is asked until then."""
+        ends = (RollbackCompleted, RollbackFailed)
+        if any(isinstance(one.body, ends) and one.body.fault == fault.name for one in self._reports.waiting):
+            return
         if self._fail == "rollback":
             self._reports.after(0.05, RollbackFailed(fault=fault.name, detail="scripted"))
             return
@@ -271,42 +279,33 @@ class FakeFaults:
 
 
 class FakeMetrics:
-    """Answers every fetch at once with counters that rise by 100 good events a second; or breaks, if told to."""
+    """Answers a fetch 50 ms later, of counters that rise by 100 good events a second; or breaks, if told to."""
 
-    def __init__(self, plan: Plan, *, broken: bool = False) -> None:
-        self._plan, self._broken = plan, broken
-        self._series: list[Series] = []
+    def __init__(self, plan: Plan, clock: FakeClock, *, broken: bool = False) -> None:
+        self._plan, self._clock, self._broken = plan, clock, broken
+        self._answers: list[tuple[int, tuple[Series, ...]]] = []  # when they come in, and what they are
         self.closed = False
 
     def preflight(self) -> None:
         """It answers."""
 
     def fetch(self, phase: Phase, start_s: float, end_s: float, t0_wall_ns: int) -> None:  # noqa: ARG002 - the protocol's
-        """One sample a second of every counter the phase needs, and of `up`."""
-        if self._broken:
-            raise DriverError("fake prometheus: scripted")
+        """One sample a second of every counter that the phase needs, one of every template, and `up`."""
         wanted = {threshold.sli for threshold in phase.thresholds}
-        ticks = [start_s + step for step in range(-1, int(end_s - start_s) + 1)]
-        for sli in self._plan.service.slis:
-            if isinstance(sli, PrometheusSli) and sli.name in wanted:
-                self._answer(sli, phase, ticks)
-
-    def _answer(self, sli: PrometheusSli, phase: Phase, ticks: Sequence[float]) -> None:
-        answers: dict[str, float] = {"bad": 0.0, "total": 100.0, "up": 0.0}
-        for role, slope in answers.items():
-            samples = tuple((t_s, 1.0 if role == "up" else 1000.0 + slope * (t_s - ticks[0])) for t_s in ticks)
-            labels = (("instance", "fake:1"),)
-            self._series.append(
-                Series(sli=sli.name, phase=phase.name, role=role, query=f"fake {role}", labels=labels, samples=samples)  # type: ignore[arg-type]
-            )
+        slis = [sli for sli in self._plan.service.slis if isinstance(sli, PrometheusSli) and sli.name in wanted]
+        series = tuple(one for sli in slis for one in _answer(sli, phase.name, start_s, end_s))
+        if series:
+            self._answers.append((self._clock.mono_ns() + S // 20, series))
 
     def pending(self) -> int:
-        """None: answered at once."""
-        return 0
+        """Fetches of the last 50 ms."""
+        return sum(at_ns > self._clock.mono_ns() for at_ns, _ in self._answers)
 
     def take(self) -> Sequence[Series]:
         """The answers since the last call."""
-        series, self._series = self._series, []
+        now_ns = self._clock.mono_ns()
+        series = [one for at_ns, answer in self._answers if at_ns <= now_ns for one in answer]
+        self._answers = [(at_ns, answer) for at_ns, answer in self._answers if at_ns > now_ns]
         return series
 
     def fds(self) -> Sequence[int]:
@@ -314,9 +313,26 @@ class FakeMetrics:
         return ()
 
     def poll(self) -> Sequence[Stamped]:
-        """Nothing to report."""
+        """Nothing to report; raises DriverError once asked for something, if it is to break."""
+        if self._broken and self._answers:
+            raise DriverError("fake prometheus: scripted")
         return ()
 
     def close(self) -> None:
         """Nothing runs."""
         self.closed = True
+
+
+def _answer(sli: PrometheusSli, phase: str, start_s: float, end_s: float) -> Iterator[Series]:
+    """What a healthy server has of an SLI in [start_s, end_s); counters also just before it."""
+    ticks = [start_s + step for step in range(int(end_s - start_s))]
+    counted = [start_s - 1, *ticks]
+    samples: dict[Role, list[tuple[float, float]]] = {"value": [(end_s, 0.1)]}
+    if sli.query is None:
+        samples = {
+            "bad": [(t_s, 1000.0) for t_s in counted],
+            "total": [(t_s, 1000.0 + 100.0 * (t_s - counted[0])) for t_s in counted],
+        }
+    for role, found in {**samples, "up": [(t_s, 1.0) for t_s in ticks]}.items():
+        labels = () if role == "value" else (("instance", "fake:1"),)
+        yield Series(sli=sli.name, phase=phase, role=role, query=f"fake {role}", labels=labels, samples=tuple(found))

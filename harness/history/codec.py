@@ -60,7 +60,10 @@ def health_line(health: WorkerHealth) -> str:
 
 def health_of(line: str) -> WorkerHealth:
     """The worker health written on a line; raises ValueError when it is not one."""
-    return _HEALTH.validate_json(line)
+    try:
+        return _HEALTH.validate_json(line)
+    except ValidationError as error:
+        raise ValueError(f"not a worker's health: {error.errors()[0]['msg']}") from error
 
 
 def series_line(series: Series) -> str:
@@ -72,9 +75,12 @@ def series_line(series: Series) -> str:
 
 def series_of(line: str) -> Series:
     """The series written on a line; raises ValueError when it is not one."""
-    value = json.loads(line)
-    value["samples"] = tuple((float(t_s), float(number)) for t_s, number in value["samples"])
-    return _SERIES.validate_python(value)
+    try:
+        value = json.loads(line)
+        value["samples"] = tuple((float(t_s), float(number)) for t_s, number in value["samples"])
+        return _SERIES.validate_python(value)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"not a series: {error!r:.200}") from error
 
 
 def _finite(number: float) -> bool:

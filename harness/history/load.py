@@ -28,7 +28,8 @@ class LoadFrame:
 
     Conservation, once a second is settled: planned = sent + dropped + lost and
     sent = ok + failed + timed_out + in flight. `planned` is what the plan's arithmetic says (reported by the
-    master, on the frame with series ""); `lost` are planned arrivals of a worker that died.
+    master, on the frame with series ""); `lost` are planned arrivals of a worker that died, or whose task broke
+    before it asked anything of the service.
     """
 
     second: int

@@ -7,6 +7,7 @@ processes, so a later event may carry an earlier time; each fold looks at events
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -76,6 +77,8 @@ def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...
     ZONE_CUT is confirmed when a canary with one end in the zone fails while none with both ends inside does; a failing
     canary inside, before the cut is gone, takes that back (the zone is broken, not cut off). It is gone when,
     after rollback was requested, every canary succeeds.
+
+    Neither came into force before the first activity that acts; a later one need not be what did it.
     """
     fold = _Fold(plan)
     for event in events:
@@ -126,6 +129,14 @@ def _update(ready: set[str], body: PodSeen | PodGone) -> None:
         ready.discard(body.uid)
 
 
+def _probes(fault: Fault) -> frozenset[str]:
+    """The names of the experiment's activities that only look."""
+    document = json.loads(fault.experiment.document)
+    hypothesis = document.get("steady-state-hypothesis") or {}
+    activities = [*hypothesis.get("probes", ()), *document.get("method", ())]
+    return frozenset(activity["name"] for activity in activities if activity.get("type") == "probe")
+
+
 @dataclass(slots=True)
 class _Known:
     """What is known of one fault so far."""
@@ -134,7 +145,7 @@ class _Known:
     targets: frozenset[str] = frozenset()
     armed: bool = False
     requested_ns: int | None = None
-    activity_ns: int | None = None  # when its newest activity began
+    action_ns: int | None = None  # when the first of its activities that act (and not only probe) began
     injected_ns: int | None = None
     failed: str | None = None
     rollback_requested_ns: int | None = None
@@ -178,8 +189,8 @@ class _Known:
         return self.fault.experiment.observe is Observe.PODS_REPLACED
 
     def since(self, t_ns: int) -> Interval:
-        """When something seen at t_ns may have begun: not before the newest activity, or the request."""
-        begun = [mark for mark in (self.requested_ns, self.activity_ns) if mark is not None and mark <= t_ns]
+        """When something seen at t_ns may have begun: not before the request, nor before the first action."""
+        begun = [mark for mark in (self.requested_ns, self.action_ns) if mark is not None and mark <= t_ns]
         return (max(begun, default=t_ns), t_ns)
 
 
@@ -233,8 +244,8 @@ class _Fold:
                 known.injected_ns = t_ns
             case InjectFailed(detail=detail):
                 known.failed = detail
-            case ActivityStarted() if known.rollback_requested_ns is None:
-                known.activity_ns = t_ns
+            case ActivityStarted(activity=name) if known.action_ns is None and known.rollback_requested_ns is None:
+                known.action_ns = None if name in _probes(known.fault) else t_ns
             case RollbackRequested() if known.rollback_requested_ns is None:
                 known.rollback_requested_ns = t_ns
                 self._all_open(known, self._opened if known.confirmed and self._opened else (t_ns, t_ns))
@@ -285,8 +296,9 @@ class _Fold:
             known.gone = None
         if not body.ok and known.gone is None:
             broken = any(not ok for ends, ok in self._paths.items() if ends == (zone, zone))
-            if across and known.confirmed is None and not broken and not known.evidence:
-                known.confirmed = (body.lo_ns, body.hi_ns)
+            earliest_ns = known.since(body.hi_ns)[0]  # the instant itself when it was failing before the request
+            if across and earliest_ns < body.hi_ns and known.confirmed is None and not broken and not known.evidence:
+                known.confirmed = (max(body.lo_ns, earliest_ns), body.hi_ns)
                 known.evidence = f"canary {body.from_zone} -> {body.to_zone} failed, none inside {zone} did"
             elif inside:
                 known.confirmed = None

@@ -126,6 +126,7 @@ class Timing(StrEnum):
     FAILOVER = "failover"  # fault on -> service restored on what is left, while the fault is still on
     RECOVERY = "recovery"  # impact on -> service kept again, held
     REDUNDANCY = "redundancy"  # fault on -> all replicas ready again
+    ROLLBACK = "rollback"  # rollback asked for -> the fault's effect gone and service kept, held
     DOWNTIME = "downtime"  # request-weighted downtime of the fault's impacts
 
 

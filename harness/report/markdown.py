@@ -55,10 +55,10 @@ def _breached(verdict: Verdict) -> str:
 
 def _timings(run: Run, verdict: Verdict) -> str:
     lines = [
-        (_mark(row.outcome), row.fault, row.timing, row.value, row.rule or "-")
+        (_mark(row.outcome), row.fault, row.timing, row.value, row.rule or "-", row.note or "-")
         for row in rows.timing_rows(run, verdict)
     ]
-    return "### Timings\n\n" + _table(("", "fault", "timing", "value", "rule"), lines) if lines else ""
+    return "### Timings\n\n" + _table(("", "fault", "timing", "value", "rule", "why"), lines) if lines else ""
 
 
 def _impacts(verdict: Verdict) -> str:

@@ -103,6 +103,11 @@ class TimingRow:
     finding: TimingFinding
     limits: tuple[tuple[Tier, float], ...]  # seconds
 
+    @property
+    def note(self) -> str:
+        """Why the value is what it is, where that is not plain to see: it is zero, not known, or not as wanted."""
+        return "" if self.finding.reason is Reason.WITHIN else self.detail
+
 
 def timing_rows(run: Run, verdict: Verdict) -> tuple[TimingRow, ...]:
     """One row per fault and timing, the worst outcome of its rules; in the order of the verdict."""

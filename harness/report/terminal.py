@@ -112,9 +112,8 @@ def _timings(run: Run, verdict: Verdict) -> RenderableType | None:
 
 
 def _why(row: rows.TimingRow) -> str:
-    """The rules when they were kept; with the reason when not, or when there is no number."""
-    told = row.outcome is Outcome.PASS or (row.outcome is None and row.finding.lo_s is not None)
-    return " ".join(filter(None, (row.rule, "" if told else f"({row.detail})" if row.detail else "", row.source)))
+    """The rules, the note and where the rules are written."""
+    return " ".join(filter(None, (row.rule, f"({row.note})" if row.note else "", row.source)))
 
 
 def _impacts(verdict: Verdict) -> RenderableType | None:

@@ -13,6 +13,7 @@ from harness.report.timeline import FaultBar, Timeline
 
 WIDTH, LEFT, RIGHT, ROW = 1120, 150, 300, 30
 PLOT = WIDTH - LEFT - RIGHT
+NO_BAR = (Timing.ROLLBACK, Timing.DOWNTIME)
 TICKS_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 
 
@@ -28,7 +29,11 @@ class _Bar:
 
 
 def waterfall(line: Timeline, fault: FaultBar, timings: Sequence[TimingRow]) -> str:
-    """Empty when the fault has no timing with a number. Downtime is an amount, not an interval: it has no bar."""
+    """
+    Empty when the fault has no timing with a number.
+
+    Downtime is an amount and rollback begins with its own request, long after: they have no bar on this axis.
+    """
     bars = [bar for row in timings if row.fault == fault.name and (bar := _bar(line, fault, row))]
     if not bars:
         return ""
@@ -46,7 +51,7 @@ def waterfall(line: Timeline, fault: FaultBar, timings: Sequence[TimingRow]) -> 
 def _bar(line: Timeline, fault: FaultBar, row: TimingRow) -> _Bar | None:
     found = row.finding
     length_s = found.lo_s if found.value_s is None else found.value_s
-    if length_s is None or found.timing is Timing.DOWNTIME:
+    if length_s is None or found.timing in NO_BAR:
         return None
     from_s = _counts_from(line, fault, found.timing) - fault.from_s
     lo_s = length_s if found.lo_s is None else found.lo_s

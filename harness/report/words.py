@@ -70,19 +70,25 @@ def interval(finding: Finding) -> str:
 
 
 def timing(finding: TimingFinding) -> str:
-    """A timing with its uncertainty: "1.21s ±40ms", "> 45s" when its end was not seen, "no value" without one."""
+    """
+    A timing with its uncertainty: "1.21s ±40ms"; "0s to 83ms" where that is wider than the value is large.
+
+    "> 45s" when its end was not seen, "no value" without one.
+    """
     bound = finding.value_s if finding.value_s is not None else finding.lo_s
     if bound is None:
         return "no value"
     if finding.censored:
         return f"> {duration(bound)}"
-    return duration(bound) + _plus_minus(bound, finding.lo_s, finding.hi_s)
+    return _with_bounds(bound, finding.lo_s, finding.hi_s)
 
 
-def _plus_minus(value_s: float, lo_s: float | None, hi_s: float | None) -> str:
+def _with_bounds(value_s: float, lo_s: float | None, hi_s: float | None) -> str:
     if lo_s is None or hi_s is None or lo_s == hi_s:
-        return ""
-    return f" ±{duration(max(value_s - lo_s, hi_s - value_s))}"
+        return duration(value_s)
+    if hi_s - lo_s > value_s:
+        return f"{duration(lo_s)} to {duration(hi_s)}"
+    return f"{duration(value_s)} ±{duration(max(value_s - lo_s, hi_s - value_s))}"
 
 
 def sentence(body: ev.Body) -> str | None:

@@ -48,18 +48,23 @@ class Case:
     def server(self, window: Window, sli: PrometheusSli) -> ServerWindow:
         """What Prometheus returned for an SLI in a phase."""
         name, run = window.phase.name, self.run
-        prometheus = run.plan.service.prometheus
         said = [event.body for event in run.events if isinstance(event.body, QueryFailed | QueryWarned)]
         own = [body for body in said if body.sli == sli.name and body.phase == name]
         return ServerWindow(
             start_s=window.start_s,
             end_s=window.end_s,
-            scrape_s=prometheus.scrape_interval_s if prometheus else 1.0,
+            scrape_s=self.scrape_s,
             series=tuple(one for one in run.series if one.sli == sli.name and one.phase == name),
             failures=tuple(body.detail for body in own if isinstance(body, QueryFailed)),
             warnings=tuple(text for body in own if isinstance(body, QueryWarned) for text in body.warnings),
             disturbed=self.disturbed,
         )
+
+    @property
+    def scrape_s(self) -> float:
+        """How often Prometheus reads counters."""
+        prometheus = self.run.plan.service.prometheus
+        return prometheus.scrape_interval_s if prometheus else 1.0
 
     def measured(self, window: Window, sli: Sli) -> Measured:
         """The SLI's value in a phase; raises NoEvidenceError."""

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from harness.history.events import Event, LoadStopped, PhaseEnded, PhaseStarted, RunEnded, Status
 from harness.history.run import Run
 from harness.history.views import FaultWindow, fault_windows, status_of
-from harness.plan.model import ClientSli, Phase, Plan, Threshold, Tier
+from harness.plan.model import ClientSli, Phase, Plan, Threshold, Tier, Unit
 from harness.schedule.load import Knot, arrivals_before, knots_of
+from harness.units import show
 from harness.verdict import validity
+from harness.verdict.agreement import agreement_checks
 from harness.verdict.client import US, ClientWindow, Tally, client_ruling, merged_histogram, tallies, whole_seconds
 from harness.verdict.findings import Case, finding_of, offered_by, sli_of
 from harness.verdict.impact import Surroundings, impacts_of, row_of
@@ -23,7 +25,6 @@ from harness.verdict.merge import decided, evidence, worst
 from harness.verdict.model import (
     Check,
     Finding,
-    Impact,
     LoadCounts,
     Outcome,
     PhaseResult,
@@ -133,10 +134,12 @@ def _verdict(run: Run) -> Verdict:
         for check in reversed(checks)
         if check.phase is not None and check.check in validity.LOAD_CHECKS and check.outcome is not Outcome.PASS
     }
-    impacts = _impacts(run, windows, faults, by_second)
+    row = row_of(run.frames)
+    impacts = impacts_of(row, _surroundings(run, windows, faults, by_second), faults)
     end_s = record_end_s(run)
     disturbed = disturbed_seconds(faults, impacts, hold_s(run.plan), end_s)
     case = Case(run, windows, knots, disturbed, limited)
+    checks += tuple(agreement_checks(case))
     findings = tuple(
         finding_of(case, window, threshold)
         for window in windows
@@ -145,7 +148,16 @@ def _verdict(run: Run) -> Verdict:
     )
     valid = frozenset(window.phase.name for window in windows if window.phase.name not in limited)
     timings = timings_of(
-        Observed(plan=run.plan, events=run.events, windows=faults, impacts=impacts, end_s=end_s, load_valid=valid)
+        Observed(
+            plan=run.plan,
+            events=run.events,
+            windows=faults,
+            row=row,
+            impacts=impacts,
+            hold_s=hold_s(run.plan),
+            end_s=end_s,
+            load_valid=valid,
+        )
     )
     phases = tuple(_phase(window, knots, by_second, findings, timings, checks) for window in windows)
     verdict = Verdict(
@@ -186,9 +198,9 @@ def _checks(
     return tuple(checks)
 
 
-def _impacts(
+def _surroundings(
     run: Run, windows: Sequence[Window], faults: Sequence[FaultWindow], by_second: dict[int, Tally]
-) -> tuple[Impact, ...]:
+) -> Surroundings:
     first_fault_s = min(
         (known.requested_ns / 1e9 for known in faults if known.requested_ns is not None), default=math.inf
     )
@@ -200,13 +212,12 @@ def _impacts(
     )
     responses = merged_histogram(one for second in calm if second in by_second for one in by_second[second].responses)
     lags = merged_histogram(one for tally in by_second.values() for one in tally.lags)
-    around = Surroundings(
+    return Surroundings(
         calm=calm,
         response_p95_s=responses.quantile(0.95)[1] / US if responses.total else 0.0,
         lag_p99_s=lags.quantile(0.99)[1] / US if lags.total else 0.0,
         hold_s=hold_s(run.plan),
     )
-    return impacts_of(row_of(run.frames), around, faults)
 
 
 def _phase(
@@ -306,6 +317,13 @@ def _headline(verdict: Verdict, ending: str) -> str:
     return _decisive(verdict, ending)
 
 
+def _length(timing: TimingFinding) -> str:
+    """How long it took, as far as that is known."""
+    if timing.value_s is not None:
+        return f"{show(timing.value_s, Unit.SECONDS)}, "
+    return "" if timing.lo_s is None else f"more than {show(timing.lo_s, Unit.SECONDS)}, "
+
+
 def _decisive(verdict: Verdict, ending: str) -> str:
     """The first finding, timing or check that made the verdict what it is."""
     wanted = verdict.verdict
@@ -322,6 +340,7 @@ def _decisive(verdict: Verdict, ending: str) -> str:
             return f"{finding.phase}: {finding.sli} {finding.rule} ({finding.tier.value}): {finding.detail}"
     for timing in verdict.timings:
         if evidence([timing]) == [wanted]:
-            return f"{timing.fault}: {timing.timing.value} {timing.rule}: {timing.detail}"
+            rule = f"{timing.timing.value} {timing.rule} ({timing.tier})"
+            return f"{timing.fault}: {rule}: {_length(timing)}{timing.detail}"
     undecided = (phase.name for phase in verdict.phases if phase.verdict is Outcome.INCONCLUSIVE)
     return f"no threshold was decided in judged phase {next(undecided, '')}"

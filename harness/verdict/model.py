@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NOT_RUN = "not_run"  # the phase was never entered, or not finished
     CENSORED = "censored"  # a timing's end was not seen before the run ended
     NO_IMPACT = "no_impact"  # a timing of a fault that degraded nothing: zero
+    ALREADY_GONE = "already_gone"  # a rollback asked for when nothing was left to undo: zero
     CHECK_RAISED = "check_raised"  # judging this raised; the detail says what
 
 

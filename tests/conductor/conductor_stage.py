@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.conductor import Drivers, conduct
 from harness.drivers.fake import Degraded, FakeClock, FakeCluster, FakeFaults, FakeLoad, FakeMetrics
+from harness.errors import StoppedError
 from harness.history.events import Body, Interrupted, Stamped, Status
 from harness.plan.model import (
     Better,
@@ -161,6 +163,12 @@ class FakeSignals:
         self.sent = True
         return (Stamped(mono_ns=self.clock.mono_ns(), body=Interrupted(signal="SIGINT")),)
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        if self.poll():
+            raise StoppedError("stopped by SIGINT")
+        yield
+
 
 @dataclass
 class Stage:
@@ -186,7 +194,7 @@ class Stage:
         self.drivers = Drivers(
             load=FakeLoad(self.plan, self.clock, self.degraded),
             faults=self.faults,
-            metrics=FakeMetrics(self.plan, broken=self.metrics_broken),
+            metrics=FakeMetrics(self.plan, self.clock, broken=self.metrics_broken),
             cluster=cluster,
         )
         start_ns = self.clock.mono_ns()

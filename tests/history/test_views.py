@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.history import events as ev
@@ -258,6 +260,30 @@ def test_a_cut_noticed_only_while_rolling_back_still_has_to_go() -> None:
     assert cut(*begun).gone is None
     opened = (5400, canary("zone-b", "zone-a", ok=True, lo_ms=5200, hi_ms=5300))
     assert cut(*begun, opened).gone == (5200 * MS, 5300 * MS)
+
+
+def test_a_cut_came_into_force_no_earlier_than_its_first_action() -> None:
+    begun = (1100, ev.ActivityStarted(fault="cut", activity="cut-zone-off"))
+    looked = (1200, ev.ActivityStarted(fault="cut", activity="look"))
+    window = cut(begun, looked, (2300, canary("zone-b", "zone-a", ok=False, lo_ms=900, hi_ms=1300)))
+    assert window.confirmed == (1100 * MS, 1300 * MS)
+
+
+def test_a_path_that_failed_before_the_request_confirms_nothing() -> None:
+    window = cut((1300, canary("zone-b", "zone-a", ok=False, lo_ms=800, hi_ms=900)))
+    assert (window.confirmed, window.evidence) == (None, "no canary across the cut was seen failing")
+
+
+def test_an_effect_seen_late_may_be_that_of_any_action_but_of_no_probe() -> None:
+    document = """{"steady-state-hypothesis": {"title": "t", "probes": [{"type": "probe", "name": "answers"}]},
+                   "method": [{"type": "probe", "name": "count"}, {"type": "action", "name": "kill"},
+                              {"ref": "count"}, {"type": "action", "name": "wait"}]}"""
+    (one,) = DELETE.faults
+    played = replace(DELETE, faults=(replace(one, experiment=replace(one.experiment, document=document)),))
+    activities = ((1100, "answers"), (1200, "count"), (1300, "kill"), (1400, "count"), (1500, "wait"))
+    begun = ((at_ms, ev.ActivityStarted(fault="pod-delete", activity=name)) for at_ms, name in activities)
+    (window,) = fault_windows(played, history(*TWO_PODS[:5], *begun, (1600, gone(1))))
+    assert window.confirmed == (1300 * MS, 1600 * MS)
 
 
 def test_canaries_between_other_zones_say_nothing_about_the_cut() -> None:

@@ -316,6 +316,13 @@ def test_a_fault_repeated_is_numbered_and_a_timing_finds_the_one_of_its_phase(re
     assert [phase.timings[0].fault for phase in plan.phases] == ["pod-delete", "pod-delete-2"]
 
 
+@pytest.mark.parametrize("timing", Timing)
+def test_every_timing_can_be_asked_for(reader_of, timing):
+    asked = SCENARIO.replace("timing: recovery", f"timing: {timing}")
+    plan = parse("scenarios/case.yaml", reader_of({"scenarios/case.yaml": asked}))
+    assert [rule.timing for rule in plan.phases[1].timings] == [timing]
+
+
 def test_a_zone_cut_knows_its_zone_and_has_no_cap_of_its_own(reader_of):
     scenario = phases(
         f"  - {{name: cut, load: 100%, duration: 20s, {THRESHOLDS}, faults: [{{experiment: zone-partition, at: 0s, "

@@ -371,6 +371,11 @@ CHECKS = (
     Check(check="fault_confirmed", phase=None, outcome=PASS, detail="pod-delete: pod shop-7d9f-4kx2p is gone"),
     Check(check="fault_gone", phase=None, outcome=PASS, detail="pod-delete: 6 pods ready as before"),
 )
+DISAGREE = (
+    "servers (server_error_ratio) counted 3300 requests, 0% of them bad; clients sent 4000, 0% of them bad; "
+    "more than 400 fewer: requests lost on the way, or servers that are not scraped"
+)
+OVER = "all was over {} before the rollback was asked for"
 JUDGED = ("baseline", "stress", "recovery")
 
 
@@ -410,13 +415,14 @@ def passed() -> tuple[Run, Verdict]:
         ),
         findings=findings,
         timings=(
-            timing(Timing.DETECTION, 0.33, 0.31, 0.34),
+            timing(Timing.DETECTION, 0.01, 0.0, 0.02, detail="from 65.010 s to 65.020 s of the run"),
             timing(Timing.FAILOVER, 1.23, 1.2, 1.27),
             *(
                 timing(Timing.RECOVERY, 1.21, 1.18, 1.25, outcome=PASS, tier=tier, rule=rule, source=at(23))
                 for tier, rule in ((Tier.WARN, "> 10s"), (Tier.FAIL, "> 30s"))
             ),
             timing(Timing.REDUNDANCY, 2.9, 2.88, 2.91),
+            timing(Timing.ROLLBACK, 0.0, 0.0, 0.0, reason=Reason.ALREADY_GONE, detail=OVER.format("32.1s")),
             timing(Timing.DOWNTIME, 0.2, 0.19, 0.21),
         ),
         impacts=(
@@ -526,15 +532,25 @@ def failed() -> tuple[Run, Verdict]:
         findings=kept + stress,
         timings=(
             verdict.timings[0],
-            timing(Timing.FAILOVER, None, 35.0, None, censored=True, reason=Reason.CENSORED),
+            timing(
+                Timing.FAILOVER,
+                None,
+                13.4,
+                None,
+                censored=True,
+                reason=Reason.CENSORED,
+                detail="the service was not restored while the fault was on",
+            ),
             recovery,
             in_time,
             timing(Timing.REDUNDANCY, 13.4, 13.38, 13.41),
+            timing(Timing.ROLLBACK, 0.0, 0.0, 0.0, reason=Reason.ALREADY_GONE, detail=OVER.format("20.7s")),
             timing(Timing.DOWNTIME, 3.78, 3.7, 3.86),
         ),
         impacts=(impact,),
         validity=(
             *CHECKS,
+            Check(check="client_server_agree", phase="recovery", outcome=WARN, detail=DISAGREE),
             Check(check="samples_present", phase="stress", outcome=INCONCLUSIVE, detail=unanswered.detail),
         ),
     )

@@ -30,7 +30,7 @@ def test_fail_is_a_failure_and_inconclusive_an_error_and_nothing_is_skipped() ->
     assert counted(example.failed()[1]) == {
         "baseline": (8, 0, 0, 0),
         "stress": (9, 2, 2, 0),
-        "recovery": (8, 0, 0, 0),
+        "recovery": (9, 0, 0, 0),
         "run": (7, 1, 0, 0),
     }
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import example
 import pytest
 
-from harness.report import terminal
+from harness.report import terminal, words
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -35,6 +35,26 @@ def test_the_verdict_and_its_reason_come_first() -> None:
         "  error_ratio 8.4% is above 1% in phase stress, and 1 more rule is breached",
         "  run stress-150/20261121-010203-ab12 completed; every fault proven gone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"),
+    [
+        ((1.21, 1.18, 1.25), "1.21s ±40ms"),
+        ((0.04, 0.0, 0.083), "0s to 83ms"),
+        ((0.029, 0.014, 0.0745), "14ms to 74.5ms"),
+        ((0.0, 0.0, 0.0), "0s"),
+        ((None, 5.08, None), "> 5.08s"),
+        ((None, None, None), "no value"),
+    ],
+)
+def test_a_timing_is_told_with_what_is_known_of_it(
+    bounds: tuple[float | None, float | None, float | None], shown: str
+) -> None:
+    value_s, lo_s, hi_s = bounds
+    censored = value_s is None and lo_s is not None
+    (one, *_) = example.passed()[1].timings
+    assert words.timing(replace(one, value_s=value_s, lo_s=lo_s, hi_s=hi_s, censored=censored)) == shown
 
 
 def test_a_fault_that_is_not_proven_gone_is_said_loudly() -> None:

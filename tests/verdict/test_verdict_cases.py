@@ -44,6 +44,9 @@ def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one p
                 one for one in verdict.validity if one.check == name and one.phase == (None if phase == "-" else phase)
             ]
             return f"check {phase} {name} {found[0].outcome.value if found else 'missing'}"
+        case ["told", name, *_]:
+            (found_check,) = (one for one in verdict.validity if one.check == name)
+            return f"told {name} {found_check.detail}"
         case ["headline", *_]:
             return f"headline {verdict.headline}"
         case ["timing", fault, timing, _, _, *span]:
@@ -51,6 +54,9 @@ def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one p
             outcome = found_timing.outcome.value if found_timing.outcome else "unasked"
             shown = "".join(f" {within(found_timing.value_s, one)}" for one in span)
             return f"timing {fault} {timing} {outcome} {found_timing.reason.value}{shown}"
+        case ["why", fault, timing, *_]:
+            (found_timing,) = (one for one in verdict.timings if one.fault == fault and one.timing.value == timing)
+            return f"why {fault} {timing} {found_timing.detail}"
         case [phase_name, sli, tier, _, _, *span]:
             (finding,) = (
                 one for one in verdict.findings if one.phase == phase_name and one.sli == sli and one.tier.value == tier

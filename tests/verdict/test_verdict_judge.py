@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from verdict_case import S, parse
 
-from harness.history.events import Event
+from harness.history.events import Event, InjectRequested
 from harness.history.load import LoadFrame
 from harness.history.run import Run
-from harness.plan.model import Plan
+from harness.plan.model import Plan, Timing
 from harness.verdict.document import document, text
 from harness.verdict.judge import Tripped, judge, tripped
 from harness.verdict.model import Outcome, Reason, Verdict
@@ -56,6 +56,18 @@ def test_judging_never_raises_on_any_prefix_and_never_passes_one(data: st.DataOb
     assert verdict.verdict in (Outcome.INCONCLUSIVE, Outcome.FAIL)
     assert verdict.phases
     json.loads(text(verdict))
+
+
+def test_every_timing_of_an_injected_fault_is_told_and_of_another_only_what_is_asked() -> None:
+    case = parse(KILLED)
+    case.timings = []
+    unasked = judge(case.run()).timings
+    assert [one.timing for one in unasked] == list(Timing)
+    assert {(one.outcome, one.rule, one.tier) for one in unasked} == {(None, None, None)}
+    never = tuple(event for event in RUN.events if not isinstance(event.body, InjectRequested))
+    told = [(one.timing, one.reason) for one in judge(replace(RUN, events=never)).timings]
+    asked = (Timing.DETECTION, Timing.FAILOVER, Timing.RECOVERY, Timing.REDUNDANCY, Timing.DOWNTIME)
+    assert told == [(timing, Reason.NOT_RUN) for timing in asked]
 
 
 def test_a_run_without_anything_is_inconclusive() -> None:

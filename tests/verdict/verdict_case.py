@@ -18,7 +18,8 @@ Verdict cases in a small notation: a run in a few lines, and what its verdict mu
     expect phase baseline pass
     expect baseline error_ratio fail pass within
     expect timing pod-delete recovery pass within 1.1..1.3
-    expect check stress load_delivered inconclusive
+    expect check stress load_delivered inconclusive      or `missing`; `expect told load_delivered …`: its detail
+    expect why pod-delete recovery …          a timing's detail
     expect impacts 1
 
 Rows of `load`: failed, timed_out, dropped, lost (shares of the planned arrivals), latency (seconds, of ok ones),
