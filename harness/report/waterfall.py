@@ -99,6 +99,6 @@ def _drawn(bar: _Bar, top: float, end_s: float) -> list[str]:
         if bar.from_s + limit_s <= end_s:
             parts.append(svg.vertical(_x(bar.from_s + limit_s, end_s), top + 3, top + ROW - 3, f"limit {tier.value}"))
     parts.append(svg.text(WIDTH - RIGHT + 14, middle + 4, bar.row.value, style="row-value start"))
-    rule = f"{words.symbol(bar.row.outcome)} {bar.row.rule}" if bar.row.rule else ""
-    parts.append(svg.text(WIDTH - RIGHT + 120, middle + 4, rule, style=f"row-rule start {outcome}"))
+    judged = f"{words.symbol(bar.row.outcome)} {bar.row.outcome.value}" if bar.row.outcome else ""
+    parts.append(svg.text(WIDTH - RIGHT + 120, middle + 4, judged, style=f"row-rule start {outcome}"))
     return parts

@@ -71,7 +71,8 @@ def coverage(window: ServerWindow) -> float:
         lo, hi = max(t_s - reach, until), min(t_s + reach, window.end_s)
         if hi > lo:
             covered, until = covered + hi - lo, hi
-    return min(covered / (window.end_s - window.start_s), 1.0) if window.end_s > window.start_s else 0.0
+    share = covered / (window.end_s - window.start_s) if window.end_s > window.start_s else 0.0
+    return min(round(share, 6), 1.0)  # a sum of many scrapes: 0.9999999999 is all of the window
 
 
 def server_measured(window: ServerWindow, sli: PrometheusSli) -> Measured:
