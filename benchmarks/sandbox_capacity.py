@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sys
 import tempfile
 import time
@@ -116,6 +117,7 @@ def main() -> None:
             )
     finally:
         sandbox.down(state_dir)
+        shutil.rmtree(state_dir)
 
 
 if __name__ == "__main__":

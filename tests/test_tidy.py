@@ -1,6 +1,8 @@
 """Style as a test: what the linters do not know about this repository's rooms."""
 
 import ast
+import io
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -75,8 +77,29 @@ def test_no_module_is_a_drawer() -> None:
     assert [path for path in python_files("harness") if path.stem in drawers] == []
 
 
-def test_the_sandbox_stays_small() -> None:
-    """The sandbox is a means: about 2,500 lines."""
-    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in python_files("harness/sandbox"))
+def code_lines(text: str) -> int:
+    """How many lines hold code: neither blank, nor only a comment, nor part of a docstring."""
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type not in layout]
+    lines = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines -= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
 
-    assert lines <= 2_700
+
+def test_code_lines_are_counted_without_blanks_comments_and_docstrings() -> None:
+    """Only statements count, each physical line of them once."""
+    head = '"""Doc."""\n\n# why\nx = [\n    1,  # one\n]\n"""About x,\nin two lines."""\n\n'
+    function = 'def f():\n    """Doc."""\n    return """a\nb"""\n'
+
+    assert code_lines(head + function) == 6
+
+
+def test_the_sandbox_stays_small() -> None:
+    """
+    The sandbox is a means, not a product, and has a budget: about 3,100 lines of code, docstrings and comments aside.
+
+    What no experiment, observer or kubectl habit needs, it leaves out; who adds something looks for what can go.
+    """
+    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in python_files("harness/sandbox")) <= 3_200

@@ -6,9 +6,8 @@ import asyncio
 import os
 from typing import Literal
 
-import aiohttp
-
 from harness.sandbox.api.server import kubeconfig, serve_api
+from harness.sandbox.container import http_probe
 from harness.sandbox.controllers import run_controllers
 from harness.sandbox.files import Endpoints, StateDir, write_atomically
 from harness.sandbox.manifests import PORT, REPLICAS, ZONES, shop
@@ -73,7 +72,7 @@ class Cluster:
         self._state.write_endpoints(
             Endpoints(
                 pid=os.getpid(),
-                url=self._front_url(),
+                url=f"http://127.0.0.1:{self._front_port()}",
                 kubeconfig=str(self._state.kubeconfig),
                 api_url=api_url,
                 prometheus_url=self._prometheus.url,
@@ -86,9 +85,7 @@ class Cluster:
         ready = [pod for pod in self._store.list(PODS, "shop") if is_true(pod, "Ready")]
         if len(ready) < REPLICAS or not await self._prometheus.is_ready():
             return False
-        async with aiohttp.ClientSession() as session, session.get(f"{self._front_url()}/healthz") as answer:
-            return answer.status == 200
+        return await http_probe(self._front_port(), "/healthz", 1.0) is None
 
-    def _front_url(self) -> str:
-        port = self._network.front_port("shop", "shop", PORT)
-        return f"http://127.0.0.1:{port}"
+    def _front_port(self) -> int:
+        return self._network.front_port("shop", "shop", PORT)

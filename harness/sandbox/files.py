@@ -33,46 +33,18 @@ class Endpoints:
     state_dir: str  # absolute path
 
 
-@dataclass(frozen=True, slots=True)
 class StateDir:
-    """The places in one state directory."""
+    """The places in one state directory, whose absolute path is `root`."""
 
-    root: Path  # absolute
-
-    @property
-    def endpoints(self) -> Path:
-        """Written when everything is ready."""
-        return self.root / "endpoints.json"
-
-    @property
-    def kubeconfig(self) -> Path:
-        """For kubectl and client libraries."""
-        return self.root / "kubeconfig"
-
-    @property
-    def lock(self) -> Path:
-        """Locked by the control plane as long as it lives, and holds its pid."""
-        return self.root / "lock"
-
-    @property
-    def guard(self) -> Path:
-        """Holds the pid of the guard."""
-        return self.root / "guard.pid"
-
-    @property
-    def records(self) -> Path:
-        """Directory with one file per pod process and for Prometheus: the pid."""
-        return self.root / "processes"
-
-    @property
-    def prometheus(self) -> Path:
-        """Directory of Prometheus' configuration and data."""
-        return self.root / "prometheus"
-
-    @property
-    def logs(self) -> Path:
-        """Directory of the logs of control plane and Prometheus; they stay after the end."""
-        return self.root / "logs"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.endpoints = root / "endpoints.json"  # written when everything is ready
+        self.kubeconfig = root / "kubeconfig"
+        self.lock = root / "lock"  # locked by the control plane as long as it lives, and holds its pid
+        self.guard = root / "guard.pid"
+        self.records = root / "processes"  # one file per pod process and for Prometheus: the pid
+        self.prometheus = root / "prometheus"  # its configuration and data
+        self.logs = root / "logs"  # of control plane and Prometheus; they stay after the end
 
     def acquire(self) -> int | None:
         """The lock, taken for this process until it ends: a file descriptor. None when another process has it."""
@@ -142,36 +114,32 @@ def end_recorded(records: Path) -> None:
 def _end_one(record: Path) -> None:
     with suppress(FileNotFoundError):  # its process has just ended under a control plane that is ending too
         text, written_s = record.read_text(encoding="utf-8").strip(), record.stat().st_mtime
-        if text:
-            pid = int(text)
-            if not _is_somebody_else(pid, written_s):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)  # also what outlived its leader
-            if runs(pid, before_s=written_s):
-                return
-        elif time.time() - written_s < 1.0:
+        if not text and time.time() - written_s < 1.0:
             return  # being written
+        began_s = _began_s(int(text)) if text else None
+        if text and (began_s is None or began_s <= written_s + CLOCK_SLACK_S):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(text), signal.SIGKILL)  # also what outlived its leader
+            if began_s is not None:
+                return
         record.unlink(missing_ok=True)
 
 
-def _is_somebody_else(pid: int, written_s: float) -> bool:
-    import psutil
-
-    try:
-        return bool(psutil.Process(pid).create_time() > written_s + CLOCK_SLACK_S)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def runs(pid: int, *, before_s: float) -> bool:
-    """Whether the process that had this pid at the time `before_s` (Unix seconds) still runs; a zombie does not."""
+def _began_s(pid: int) -> float | None:
+    """When the process began, in Unix seconds; None when it does not run (any more): a zombie does not."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() <= before_s + CLOCK_SLACK_S and process.status() != psutil.STATUS_ZOMBIE)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.NoSuchProcess:
-        return False
+        return None
+
+
+def runs(pid: int, *, before_s: float) -> bool:
+    """Whether the process that had this pid at the time `before_s` (Unix seconds) still runs; a zombie does not."""
+    began_s = _began_s(pid)
+    return began_s is not None and began_s <= before_s + CLOCK_SLACK_S
 
 
 def wait_until(done: Callable[[], bool], timeout_s: float) -> bool:

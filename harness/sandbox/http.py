@@ -15,11 +15,6 @@ from typing import Protocol, cast
 
 import httptools
 
-REQUEST_BYTES_MAX = 1 << 20
-"""Head and body of one request; a longer one ends its connection."""
-PIPELINED_MAX = 64
-"""Requests that a client may send ahead of their answers on one connection."""
-
 REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -52,19 +47,12 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, take: Taker) -> None:
         self.abandoned: Callable[[], None] | None = None  # called when the client leaves before its answer
-        self.flow: Callable[[bool], None] | None = None  # called with whether the client reads fast enough
         self._take = take
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._current: Request | None = None  # taken, not finished
         self._waiting: deque[Request] = deque()
         self._request = Request()
-        self._received = 0  # bytes of the request being read
-
-    @property
-    def open(self) -> bool:
-        """Whether the client is still there."""
-        return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio: the client is there."""
@@ -78,26 +66,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: bytes from the client."""
-        self._received += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # An upgrade is declined by answering plainly; what follows on the wire cannot be parsed any more.
-            (self._current or self._request).keep_alive = False
         except httptools.HttpParserError:
-            self._refuse(400)
-        if self._received > REQUEST_BYTES_MAX:
-            self._refuse(413)
-
-    def pause_writing(self) -> None:
-        """Asyncio: the client reads too slowly."""
-        if self.flow is not None:
-            self.flow(False)  # noqa: FBT003 - asyncio's own pair of calls, as one
-
-    def resume_writing(self) -> None:
-        """Asyncio: the client has caught up."""
-        if self.flow is not None:
-            self.flow(True)  # noqa: FBT003
+            self.send(response(400, b"", "connection: close\r\n"))
+            self.close()
 
     def on_url(self, url: bytes) -> None:
         """Httptools: (a part of) the request's target."""
@@ -116,11 +89,8 @@ class Connection(asyncio.Protocol):
         request, self._request = self._request, Request()
         request.method = self._parser.get_method()
         request.keep_alive = self._parser.should_keep_alive()
-        self._received = 0
         if self._current is not None:
             self._waiting.append(request)
-            if len(self._waiting) > PIPELINED_MAX:
-                self._refuse(400)
             return
         self._current = request
         self._take(self, request)
@@ -138,7 +108,7 @@ class Connection(asyncio.Protocol):
     def finish(self, *, keep_alive: bool = True) -> None:
         """The answer is complete: close the connection or go on with the next request."""
         request, self._current = self._current, None
-        self.abandoned = self.flow = None
+        self.abandoned = None
         if self._transport is None or request is None:
             return
         if not (keep_alive and request.keep_alive):
@@ -150,9 +120,4 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Close after what has been sent."""
         if self._transport is not None:
-            self._transport.close()
-
-    def _refuse(self, status: int) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(response(status, b"", "connection: close\r\n"))
             self._transport.close()

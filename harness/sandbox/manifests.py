@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.sandbox.network.fabric import ATTEMPT_TIMEOUT, EJECT_AFTER, EJECT_FOR
-from harness.sandbox.objects import ZONE
 from harness.sandbox.prometheus import SCRAPE
 from harness.sandbox.resources import DEPLOYMENTS, NAMESPACES, SERVICES, Obj, Resource
 
@@ -20,7 +18,6 @@ _LABELS = {"app": "shop"}
 def shop(version: Literal["good", "bad"]) -> tuple[tuple[Resource, Obj], ...]:
     """The namespace, service and deployment `shop`, in the order in which they can be created."""
     meta = {"name": "shop", "namespace": "shop", "labels": _LABELS}
-    front = {ATTEMPT_TIMEOUT: "0.5", EJECT_AFTER: "3", EJECT_FOR: "5"}
     service = {
         "type": "LoadBalancer",
         "selector": _LABELS,
@@ -33,7 +30,7 @@ def shop(version: Literal["good", "bad"]) -> tuple[tuple[Resource, Obj], ...]:
     deployment = {"replicas": REPLICAS, "selector": {"matchLabels": _LABELS}, "template": template}
     return (
         (NAMESPACES, {"metadata": {"name": "shop"}}),
-        (SERVICES, {"metadata": meta | {"annotations": front}, "spec": service}),
+        (SERVICES, {"metadata": meta, "spec": service}),
         (DEPLOYMENTS, {"metadata": meta, "spec": deployment}),
     )
 
@@ -47,10 +44,4 @@ def _pod_spec(image: str) -> Obj:
         "readinessProbe": health | {"periodSeconds": 1},
         "livenessProbe": health | {"periodSeconds": 5, "timeoutSeconds": 2},
     }
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": ZONE,
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": _LABELS},
-    }
-    return {"containers": [container], "topologySpreadConstraints": [spread], "terminationGracePeriodSeconds": 10}
+    return {"containers": [container], "terminationGracePeriodSeconds": 10}

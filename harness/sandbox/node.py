@@ -7,12 +7,9 @@ import os
 from collections.abc import AsyncIterator, Sequence
 
 from harness.sandbox.api.server import PodLogs
-from harness.sandbox.objects import ZONE, set_condition
+from harness.sandbox.objects import ZONE, is_finished, set_condition
 from harness.sandbox.pod import Host, PodRun
-from harness.sandbox.resources import NODES, PODS, Obj, bad_request
-from harness.sandbox.store import timestamp
-
-HEARTBEAT_S = 10.0
+from harness.sandbox.resources import NODES, PODS, VERSION, Obj, bad_request
 
 
 class Kubelet:
@@ -29,11 +26,10 @@ class Kubelet:
 
     async def run(self) -> None:
         """Register the node, then run its pods until cancelled."""
-        self._register()
+        self._host.store.create(NODES, node_object(self.node, self._zone))
         watch = self._host.store.watch(PODS)
         try:
             async with self._group:
-                self._group.create_task(self._beat())
                 for pod in self._host.store.list(PODS):
                     self._sync(pod, deleted=False)
                 async for change in watch:
@@ -53,38 +49,6 @@ class Kubelet:
         """The pod's run, if the pod is or was on this node and still in the store."""
         return self._runs.get(uid)
 
-    def _register(self) -> None:
-        labels = {ZONE: self._zone, "kubernetes.io/hostname": self.node, "kubernetes.io/os": os.uname().sysname.lower()}
-        cidr = f"10.42.{self._index}.0/24"
-        node = {"metadata": {"name": self.node, "labels": labels}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}}
-        self._host.store.create(NODES, node)
-        capacity = {"cpu": str(os.cpu_count() or 1), "memory": "4Gi", "pods": "110"}
-
-        def change(node: Obj) -> None:
-            node["status"] |= {
-                "capacity": capacity,
-                "allocatable": capacity,
-                "addresses": [
-                    {"type": "InternalIP", "address": "127.0.0.1"},
-                    {"type": "Hostname", "address": self.node},
-                ],
-                "nodeInfo": {"kubeletVersion": "v1.31.0-sandbox", "operatingSystem": os.uname().sysname.lower()},
-            }
-            set_condition(node, "Ready", "True", "KubeletReady", "the kubelet runs")
-
-        self._host.store.update(NODES, self.node, "", change)
-
-    async def _beat(self) -> None:
-        def change(node: Obj) -> None:
-            set_condition(node, "Ready", "True", "KubeletReady", "the kubelet runs")
-            for item in node["status"]["conditions"]:
-                item["lastHeartbeatTime"] = timestamp()
-
-        while True:
-            if self._host.store.find(NODES, self.node) is not None:
-                self._host.store.update(NODES, self.node, "", change)
-            await asyncio.sleep(HEARTBEAT_S)
-
     def _sync(self, pod: Obj, *, deleted: bool) -> None:
         meta = pod["metadata"]
         if pod["spec"].get("nodeName") != self.node:
@@ -99,7 +63,7 @@ class Kubelet:
                 run.end(meta["deletionGracePeriodSeconds"])
             else:
                 self._host.store.remove(PODS, meta["name"], meta["namespace"], meta["uid"])
-        elif run is None and pod["status"]["phase"] not in ("Succeeded", "Failed"):
+        elif run is None and not is_finished(pod):
             run = self._runs[meta["uid"]] = PodRun(self._host, pod, self._free_ip())
             self._group.create_task(run.run())
 
@@ -113,10 +77,31 @@ class Kubelet:
                 return ip
 
 
+def node_object(name: str, zone: str) -> Obj:
+    """A ready node as its kubelet registers it."""
+    system = os.uname()
+    capacity = {"cpu": str(os.cpu_count() or 1), "memory": "4Gi", "pods": "110"}
+    # Typed clients refuse a node without any of these.
+    unknown = dict.fromkeys(("machineID", "systemUUID", "bootID", "containerRuntimeVersion", "kubeProxyVersion"), "")
+    node: Obj = {
+        "metadata": {"name": name, "labels": {ZONE: zone, "kubernetes.io/hostname": name}},
+        "status": {
+            "capacity": capacity,
+            "allocatable": capacity,
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            "nodeInfo": unknown
+            | {"kubeletVersion": VERSION, "operatingSystem": system.sysname.lower(), "architecture": system.machine}
+            | {"osImage": system.sysname, "kernelVersion": system.release},
+        },
+    }
+    set_condition(node, "Ready", "True", "KubeletReady", "the kubelet runs")
+    return node
+
+
 def logs_of(kubelets: Sequence[Kubelet]) -> PodLogs:
     """Where the API server gets the output of containers from."""
 
-    def logs(pod: Obj, *, container: str, follow: bool, tail_lines: int | None) -> AsyncIterator[bytes]:
+    def logs(pod: Obj, container: str, follow: bool, tail: int | None) -> AsyncIterator[bytes]:  # noqa: FBT001
         name = pod["metadata"]["name"]
         run = next((run for kubelet in kubelets if (run := kubelet.find(pod["metadata"]["uid"]))), None)
         if run is None:
@@ -125,6 +110,6 @@ def logs_of(kubelets: Sequence[Kubelet]) -> PodLogs:
         if container and container not in names:
             raise bad_request(f"container {container} is not valid for pod {name}; choose one of: {' '.join(names)}")
         log = run.containers[names.index(container) if container else 0].log
-        return log.read(tail_lines, follow=follow)
+        return log.read(tail, follow=follow)
 
     return logs

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from harness.sandbox.container import Log, Process, http_probe
 from harness.sandbox.network.fabric import Network
-from harness.sandbox.objects import ZONE, condition, record_event, set_condition
+from harness.sandbox.objects import ZONE, labels_of, named_ports, record_event, set_condition
 from harness.sandbox.ports import Ports
 from harness.sandbox.resources import PODS, Obj
 from harness.sandbox.store import Store, timestamp
@@ -147,10 +146,10 @@ class PodRun:
     async def _run_once(self, container: Container, egress_port: int) -> int:
         command = _command(container.spec)
         if not command:
-            image = container.spec.get("image")
-            container.state = {"waiting": {"reason": "ErrImagePull", "message": f"no image {image!r} and no command"}}
+            message = f"no image {container.spec.get('image')!r} and no command"
+            container.state = {"waiting": {"reason": "ErrImagePull", "message": message}}
             self._publish("Pending")
-            self._event("Failed", f"Failed to pull image {image!r}: not found", warn=True)
+            self._event("Failed", message, warn=True)
             await self._ending.wait()
             return 0
         meta = self._pod["metadata"]
@@ -186,15 +185,15 @@ class PodRun:
             | {"PYTHONUNBUFFERED": "1", "HOSTNAME": meta["name"], "http_proxy": proxy, "HTTP_PROXY": proxy}
             | given
             | {"PORT": str(self._ports[declared[0]]), "POD_NAME": meta["name"], "POD_IP": self.ip}
-            | {"NODE_NAME": self._pod["spec"]["nodeName"], "ZONE": (meta.get("labels") or {}).get(ZONE, "")}
+            | {"NODE_NAME": self._pod["spec"]["nodeName"], "ZONE": labels_of(self._pod).get(ZONE, "")}
         )
 
     def _probes(self, container: Container, process: Process) -> list[asyncio.Task[None]]:
-        probes = []
-        if "readinessProbe" in container.spec:
-            probes.append(self._probe_readiness(container, container.spec["readinessProbe"]))
-        if "livenessProbe" in container.spec:
-            probes.append(self._probe_liveness(container, container.spec["livenessProbe"], process))
+        probes, spec = [], container.spec
+        if "readinessProbe" in spec:
+            probes.append(self._probe_readiness(container, spec["readinessProbe"]))
+        if "livenessProbe" in spec:
+            probes.append(self._probe_liveness(container, spec["livenessProbe"], process))
         return [asyncio.create_task(probe) for probe in probes]
 
     async def _probe_readiness(self, container: Container, probe: Obj) -> None:
@@ -210,13 +209,13 @@ class PodRun:
                 self._publish("Running")
                 if failure is not None:
                     self._event("Unhealthy", f"Readiness probe failed: {failure}", warn=True)
-            await asyncio.sleep(probe["periodSeconds"] if started else STARTING_PROBE_S)
+            await asyncio.sleep(max(STARTING_PROBE_S, probe["periodSeconds"] if started else 0))
 
     async def _probe_liveness(self, container: Container, probe: Obj, process: Process) -> None:
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
         bad = 0
         while bad < probe["failureThreshold"]:
-            await asyncio.sleep(probe["periodSeconds"])
+            await asyncio.sleep(max(STARTING_PROBE_S, probe["periodSeconds"]))
             failure = await self._probe(container, probe)
             bad = 0 if failure is None else bad + 1
             if failure is not None:
@@ -230,10 +229,7 @@ class PodRun:
         request = probe.get("httpGet")
         if request is None:
             return "the sandbox knows httpGet probes only"
-        port = request["port"]
-        if isinstance(port, str):
-            named = {item.get("name"): item["containerPort"] for item in container.spec.get("ports") or ()}
-            port = named.get(port)
+        port = named_ports({"containers": [container.spec]}).get(request["port"], request["port"])
         real_port = self._ports.get(port)
         if real_port is None:
             return f"the container has no port {request['port']!r}"
@@ -249,23 +245,17 @@ class PodRun:
         statuses = [container.status() for container in self.containers]
 
         def change(pod: Obj) -> None:
-            status = pod["status"]
-            status |= {"phase": phase, "hostIP": "127.0.0.1", "podIP": self.ip, "podIPs": [{"ip": self.ip}]}
-            status.setdefault("startTime", timestamp())
-            status.setdefault("qosClass", "BestEffort")
-            status["containerStatuses"] = statuses
-            if condition(pod, "PodScheduled") is None:
-                set_condition(pod, "PodScheduled", "True")
-            set_condition(pod, "Initialized", "True")
+            pod["status"] |= {"phase": phase, "hostIP": "127.0.0.1", "podIP": self.ip, "podIPs": [{"ip": self.ip}]}
+            pod["status"].setdefault("startTime", timestamp())
+            pod["status"]["containerStatuses"] = statuses
+            set_condition(pod, "PodScheduled", "True")  # also of a pod that came with its node
             reason = "PodCompleted" if finished else "" if ready else "ContainersNotReady"
-            for kind in ("ContainersReady", "Ready"):
-                set_condition(pod, kind, str(ready), reason)
+            set_condition(pod, "Ready", str(ready), reason)
 
         self._host.store.update(PODS, meta["name"], meta["namespace"], change)
 
     def _event(self, reason: str, message: str, *, warn: bool = False) -> None:
-        severity: Literal["Normal", "Warning"] = "Warning" if warn else "Normal"
-        record_event(self._host.store, self._pod, reason, message, component="kubelet", severity=severity)
+        record_event(self._host.store, self._pod, reason, message, component="kubelet", warn=warn)
 
 
 def _command(spec: Obj) -> list[str]:

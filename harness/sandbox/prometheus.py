@@ -7,9 +7,7 @@ import json
 from pathlib import Path
 from typing import IO
 
-import aiohttp
-
-from harness.sandbox.container import Process
+from harness.sandbox.container import Process, http_probe
 from harness.sandbox.files import write_atomically
 from harness.sandbox.network.fabric import Network
 from harness.sandbox.objects import ZONE
@@ -26,8 +24,9 @@ END_S = 3.0
 class Prometheus:
     """A running server. Its data lies in the state directory and goes with it."""
 
-    def __init__(self, url: str, targets: Path, process: Process, log: IO[bytes]) -> None:
-        self.url = url
+    def __init__(self, port: int, targets: Path, process: Process, log: IO[bytes]) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._port = port
         self._targets = targets
         self._process = process
         self._log = log
@@ -52,7 +51,7 @@ class Prometheus:
         )
         sink = log.open("ab", buffering=0)
         process = await Process.start(command, {}, record=record, log=sink, directory=directory)
-        return cls(f"http://127.0.0.1:{port}", targets, process, sink)
+        return cls(port, targets, process, sink)
 
     async def follow(self, store: Store, network: Network) -> None:
         """Keep the targets in step with the pods until cancelled."""
@@ -71,12 +70,7 @@ class Prometheus:
 
     async def is_ready(self) -> bool:
         """Whether the server answers queries. It scrapes nothing in its first five seconds, which is its own."""
-        timeout = aiohttp.ClientTimeout(total=1.0)
-        try:
-            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{self.url}/-/ready") as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        return await http_probe(self._port, "/-/ready", 1.0) is None
 
     @property
     def ended(self) -> bool:

@@ -6,7 +6,7 @@ A subset of Kubernetes: what an experiment, an observer or a `kubectl` habit nee
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 Obj = dict[str, Any]
@@ -37,21 +37,25 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
-NAMESPACES = Resource("", "namespaces", "Namespace", "ns", ("status",), namespaced=False)
-NODES = Resource("", "nodes", "Node", "no", ("status",), namespaced=False)
-PODS = Resource("", "pods", "Pod", "po", ("status", "log", "eviction"), in_all=True)
-SERVICES = Resource("", "services", "Service", "svc", ("status",), in_all=True)
+NAMESPACES = Resource("", "namespaces", "Namespace", "ns", namespaced=False)
+NODES = Resource("", "nodes", "Node", "no", namespaced=False)
+PODS = Resource("", "pods", "Pod", "po", ("log", "eviction"), in_all=True)
+SERVICES = Resource("", "services", "Service", "svc", in_all=True)
 EVENTS = Resource("", "events", "Event", "ev")
 CONFIGMAPS = Resource("", "configmaps", "ConfigMap", "cm")
-DEPLOYMENTS = Resource("apps", "deployments", "Deployment", "deploy", ("status", "scale"), in_all=True)
-REPLICASETS = Resource("apps", "replicasets", "ReplicaSet", "rs", ("status", "scale"), in_all=True)
-JOBS = Resource("batch", "jobs", "Job", "", ("status",), in_all=True)
+DEPLOYMENTS = Resource("apps", "deployments", "Deployment", "deploy", ("scale",), in_all=True)
+REPLICASETS = Resource("apps", "replicasets", "ReplicaSet", "rs", ("scale",), in_all=True)
+JOBS = Resource("batch", "jobs", "Job", in_all=True)
 ENDPOINTSLICES = Resource("discovery.k8s.io", "endpointslices", "EndpointSlice")
 NETWORKPOLICIES = Resource("networking.k8s.io", "networkpolicies", "NetworkPolicy", "netpol")
 LEASES = Resource("coordination.k8s.io", "leases", "Lease")
 
 _CORE = (NAMESPACES, NODES, PODS, SERVICES, EVENTS, CONFIGMAPS)
 RESOURCES = (*_CORE, DEPLOYMENTS, REPLICASETS, JOBS, ENDPOINTSLICES, NETWORKPOLICIES, LEASES)
+BY_KIND = {resource.kind: resource for resource in RESOURCES}
+
+VERSION = "v1.32.0-sandbox"
+"""Of the Kubernetes API that this is a part of; what the API server and the kubelets say."""
 
 
 @dataclass
@@ -61,7 +65,6 @@ class ApiError(Exception):
     code: int
     reason: str
     message: str
-    details: Obj = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -69,18 +72,18 @@ class ApiError(Exception):
 
 def not_found(resource: Resource, name: str) -> ApiError:
     """The 404 for an object that does not exist."""
-    return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found', _details(resource, name))
+    return ApiError(404, "NotFound", f'{resource.qualified} "{name}" not found')
 
 
 def already_exists(resource: Resource, name: str) -> ApiError:
     """The 409 for a name that is taken."""
-    return ApiError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists', _details(resource, name))
+    return ApiError(409, "AlreadyExists", f'{resource.qualified} "{name}" already exists')
 
 
 def conflict(resource: Resource, name: str, why: str) -> ApiError:
     """The 409 for a write that was decided upon an older version of the object, or another object of that name."""
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
-    return ApiError(409, "Conflict", message, _details(resource, name))
+    return ApiError(409, "Conflict", message)
 
 
 def gone(version: int, oldest: int) -> ApiError:
@@ -90,13 +93,9 @@ def gone(version: int, oldest: int) -> ApiError:
 
 def invalid(resource: Resource, name: str, why: str) -> ApiError:
     """The 422 for an object that breaks a rule of its kind."""
-    return ApiError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {why}', _details(resource, name))
+    return ApiError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {why}')
 
 
 def bad_request(why: str) -> ApiError:
     """The 400 for a request that cannot be understood."""
     return ApiError(400, "BadRequest", why)
-
-
-def _details(resource: Resource, name: str) -> Obj:
-    return {"name": name, "group": resource.group, "kind": resource.plural}

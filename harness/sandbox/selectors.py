@@ -23,18 +23,13 @@ _REQUIREMENT = re.compile(
 )
 
 _FIELDS: Mapping[str, tuple[str, ...]] = {
-    "Pod": ("spec.nodeName", "status.phase", "status.podIP", "spec.restartPolicy", "spec.serviceAccountName"),
-    "Event": (
-        *(f"involvedObject.{key}" for key in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")),
-        "reason",
-        "type",
-        "source",
-        "reportingComponent",
-    ),
+    "Pod": ("spec.nodeName", "status.phase", "status.podIP"),
+    "Event": (*(f"involvedObject.{key}" for key in ("kind", "namespace", "name", "uid")), "reason", "type"),
     "Node": ("spec.unschedulable",),
-    "Namespace": ("status.phase",),
-    "Job": ("status.successful",),
 }
+
+
+_OPERATORS = {"!": "DoesNotExist", "": "Exists", "in": "In", "=": "In", "==": "In", "notin": "NotIn", "!=": "NotIn"}
 
 
 def label_selector(text: str) -> Callable[[Labels], bool]:
@@ -46,15 +41,9 @@ def label_selector(text: str) -> Callable[[Labels], bool]:
         if found is None:
             raise bad_request(f"unable to parse label selector {text!r} at {text[position:]!r}")
         position = found.end()
-        if found["absent"]:
-            requirements.append((found["absent_key"], "DoesNotExist", ()))
-        elif found["set_key"]:
-            values = tuple(value.strip() for value in found["values"].split(","))
-            requirements.append((found["set_key"], "In" if found["set_op"] == "in" else "NotIn", values))
-        elif found["op"] is None:
-            requirements.append((found["key"], "Exists", ()))
-        else:
-            requirements.append((found["key"], "NotIn" if found["op"] == "!=" else "In", (found["value"],)))
+        operator = _OPERATORS[found["absent"] or found["set_op"] or found["op"] or ""]
+        values = tuple(value.strip() for value in (found["values"] or found["value"] or "").split(","))
+        requirements.append((found["absent_key"] or found["set_key"] or found["key"], operator, values))
     return lambda labels: all(_holds(labels, *requirement) for requirement in requirements)
 
 
@@ -80,17 +69,9 @@ def field_selector(resource: Resource, text: str) -> Callable[[Obj], bool]:
 
 
 def _holds(labels: Labels, key: str, operator: str, values: tuple[str, ...]) -> bool:
-    match operator:
-        case "In":
-            return labels.get(key) in values
-        case "NotIn":
-            return labels.get(key) not in values
-        case "Exists":
-            return key in labels
-        case "DoesNotExist":
-            return key not in labels
-        case _:
-            raise bad_request(f'"{operator}" is not a valid label selector operator')
+    if operator in ("Exists", "DoesNotExist"):
+        return (key in labels) is (operator == "Exists")
+    return (labels.get(key) in values) is (operator == "In")
 
 
 def _field(obj: Obj, path: str) -> str:

@@ -12,7 +12,7 @@ import asyncio
 import copy
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -31,7 +31,11 @@ from harness.sandbox.resources import (
 )
 
 HISTORY_LENGTH = 5000
-"""Changes kept so that a watch can resume; also how far a watcher may fall behind."""
+"""Changes kept so that a watch can resume."""
+
+_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
+_IDENTITY = ("uid", "resourceVersion", "generation", "creationTimestamp", *_DELETION)
+"""What only the store writes into an object's metadata."""
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -61,30 +65,23 @@ class Watch:
     """
     The changes of some resources, in order, as they happen: `async for change in watch`.
 
-    Iteration never ends by itself; it raises ApiError 410 when the reader fell too far behind. Always `close`.
+    Iteration never ends by itself. Always `close`.
     """
 
-    def __init__(self, resources: tuple[Resource, ...], backlog: Iterator[Change], closed: Callable[[Watch], None]):
+    def __init__(self, resources: tuple[Resource, ...], backlog: list[Change], closed: Callable[[Watch], None]):
         self.resources = frozenset(resources)
-        self._changes = deque(backlog)
+        self._changes = backlog
         self._arrived = asyncio.Event()
         self._closed = closed
-        self._lagging = False
 
     def put(self, change: Change) -> None:
         """For the store: add a change and wake the reader."""
-        if len(self._changes) >= HISTORY_LENGTH:
-            self._lagging = True
-            self._changes.clear()
         self._changes.append(change)
         self._arrived.set()
 
     def pending(self) -> list[Change]:
         """All changes not read yet, without waiting."""
-        if self._lagging:
-            raise gone(0, self._changes[0].version)
-        changes = list(self._changes)
-        self._changes.clear()
+        changes, self._changes = self._changes, []
         return changes
 
     def wake(self) -> None:
@@ -97,15 +94,11 @@ class Watch:
             await self._arrived.wait()
         self._arrived.clear()
 
-    def __aiter__(self) -> Watch:
-        return self
-
-    async def __anext__(self) -> Change:
-        while not self._changes:
+    async def __aiter__(self) -> AsyncIterator[Change]:
+        while True:
             await self.wait()
-        if self._lagging:
-            raise gone(0, self._changes[0].version)
-        return self._changes.popleft()
+            for change in self.pending():
+                yield change
 
     def close(self) -> None:
         """Stop collecting changes. Idempotent."""
@@ -139,7 +132,7 @@ class Store:
         objects = self._objects.get(resource, {})
         return [obj for key, obj in sorted(objects.items(), key=lambda item: item[0]) if namespace in ("", key[0])]
 
-    def create(self, resource: Resource, obj: Obj, *, dry_run: bool = False) -> Obj:
+    def create(self, resource: Resource, obj: Obj) -> Obj:
         """
         The new object, with uid, resourceVersion, generation, creationTimestamp and the defaults of its kind.
 
@@ -156,20 +149,20 @@ class Store:
         namespace = self._namespace_of(resource, meta)
         if self.find(resource, name, namespace) is not None:
             raise already_exists(resource, name)
-        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        for key in _IDENTITY:
             meta.pop(key, None)
         meta |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": timestamp()}
         new = {"apiVersion": resource.api_version, "kind": resource.kind, **new}
         new = with_defaults(resource, new, serial=self.version + 1)
-        return new if dry_run else self._commit("ADDED", resource, new, None)
+        return self._commit("ADDED", resource, new, None)
 
-    def replace(self, resource: Resource, obj: Obj, *, dry_run: bool = False) -> Obj:
+    def replace(self, resource: Resource, obj: Obj) -> Obj:
         """
         The object after it took the place of its older version.
 
         Immutable metadata is kept from the older version; generation grows when anything but metadata and status
-        changed; a replacement by the same content is no change. An object being deleted goes when its last
-        finalizer goes. Raises ApiError 404, or 409 when obj carries another uid or resourceVersion than the present.
+        changed; a replacement by the same content is no change.
+        Raises ApiError 404, or 409 when obj carries another uid or resourceVersion than the present.
         """
         meta = obj["metadata"]
         old = self.get(resource, meta["name"], meta.get("namespace", "default") if resource.namespaced else "")
@@ -177,17 +170,14 @@ class Store:
             if meta.get(key) not in (None, "", old["metadata"][key]):
                 why = "the object has been modified; please apply your changes to the latest version and try again"
                 raise conflict(resource, meta["name"], why)
-        new = copy.deepcopy(obj)
-        _keep_identity(new["metadata"], old["metadata"])
-        new = with_defaults(resource, new | {"apiVersion": resource.api_version, "kind": resource.kind})
+        new = copy.deepcopy(obj) | {"apiVersion": resource.api_version, "kind": resource.kind}
+        kept = {key: old["metadata"][key] for key in _IDENTITY if key in old["metadata"]}
+        new["metadata"] = {key: value for key, value in new["metadata"].items() if key not in _IDENTITY} | kept
+        new = with_defaults(resource, new)
         if new == old:
             return old
         if _content(new) != _content(old):
             new["metadata"]["generation"] = old["metadata"]["generation"] + 1
-        if dry_run:
-            return new
-        if _waits_for_finalizers(old) and not new["metadata"].get("finalizers"):
-            return self._commit("DELETED", resource, new, old)
         return self._commit("MODIFIED", resource, new, old)
 
     def update(self, resource: Resource, name: str, namespace: str, change: Callable[[Obj], None]) -> Obj:
@@ -202,20 +192,17 @@ class Store:
 
         A pod with a node gets `grace_s` seconds (None: the pod's own) and stays with a deletionTimestamp until the
         kubelet calls `remove`; a second deletion can only shorten that. Everything else, and a pod at grace 0, goes at
-        once, unless finalizers hold it back. Raises ApiError 404.
+        once; nobody's finalizers hold it back. Raises ApiError 404.
         """
         old = self.get(resource, name, namespace)
         grace = _grace_s(old, grace_s) if resource is PODS else 0
-        if grace == 0 and not old["metadata"].get("finalizers"):
-            return self._commit("DELETED", resource, copy.deepcopy(old), old)
-        meta = old["metadata"]
-        if "deletionTimestamp" in meta and grace >= meta.get("deletionGracePeriodSeconds", 0):
-            return old
         new = copy.deepcopy(old)
-        new["metadata"] |= {
-            "deletionTimestamp": timestamp(datetime.now(UTC) + timedelta(seconds=grace)),
-            "deletionGracePeriodSeconds": grace,
-        }
+        if grace == 0:
+            return self._commit("DELETED", resource, new, old)
+        if grace >= old["metadata"].get("deletionGracePeriodSeconds", grace + 1):
+            return old
+        at = timestamp(datetime.now(UTC) + timedelta(seconds=grace))
+        new["metadata"] |= {"deletionTimestamp": at, "deletionGracePeriodSeconds": grace}
         return self._commit("MODIFIED", resource, new, old)
 
     def remove(self, resource: Resource, name: str, namespace: str, uid: str) -> None:
@@ -236,7 +223,7 @@ class Store:
             if since < oldest - 1:
                 raise gone(since, oldest)
             backlog = [change for change in self._history if change.version > since and change.resource in resources]
-        watch = Watch(resources, iter(backlog), self._forget)
+        watch = Watch(resources, backlog, self._forget)
         self._watches.append(watch)
         return watch
 
@@ -268,28 +255,8 @@ class Store:
         return new
 
 
-def _keep_identity(new: Obj, old: Obj) -> None:
-    for key in (
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ):
-        if key in old:
-            new[key] = old[key]
-        else:
-            new.pop(key, None)
-
-
 def _content(obj: Obj) -> Obj:
     return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
-
-
-def _waits_for_finalizers(obj: Obj) -> bool:
-    meta = obj["metadata"]
-    return "deletionTimestamp" in meta and bool(meta.get("finalizers")) and not meta.get("deletionGracePeriodSeconds")
 
 
 def _grace_s(pod: Obj, asked_s: int | None) -> int:

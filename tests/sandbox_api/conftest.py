@@ -14,22 +14,15 @@ import pytest
 
 from harness.sandbox.api import kubeconfig, serve_api
 from harness.sandbox.controllers import run_controllers
-from harness.sandbox.objects import ZONE, record_event, set_condition
+from harness.sandbox.node import node_object
+from harness.sandbox.objects import record_event, set_condition
 from harness.sandbox.resources import NODES, PODS, Obj
 from harness.sandbox.store import Store, timestamp
 
 
 def add_nodes(store: Store, zones: str = "abc") -> None:
     for zone in zones:
-        node = {
-            "metadata": {"name": f"node-{zone}", "labels": {ZONE: f"zone-{zone}"}},
-            "status": {
-                "nodeInfo": {"kubeletVersion": "v1.32.0-sandbox", "osImage": "Loopback"},
-                "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            },
-        }
-        set_condition(node, "Ready", "True", "KubeletReady")
-        store.create(NODES, node)
+        store.create(NODES, node_object(f"node-{zone}", f"zone-{zone}"))
 
 
 async def pretend_kubelet(store: Store) -> None:
@@ -73,9 +66,9 @@ def run(pod: Obj, ip: str) -> None:
     set_condition(pod, "Ready", "True")
 
 
-async def pretend_logs(pod: Obj, *, container: str, follow: bool, tail_lines: int | None) -> AsyncIterator[bytes]:
+async def pretend_logs(pod: Obj, container: str, follow: bool, tail: int | None) -> AsyncIterator[bytes]:  # noqa: FBT001
     lines = [b"first\n", b"second\n"]
-    for line in lines[-tail_lines:] if tail_lines else lines:
+    for line in lines[-tail:] if tail else lines:
         yield line
     if follow:
         yield b"followed\n"

@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.sandbox.network.balance import Attempt, Balancer, Ejection, Outcome
+from harness.sandbox.network.balance import Attempt, Balancer, Outcome
 
 ANSWERED, FAILED, TIMED_OUT, CANCELLED = Outcome.ANSWERED, Outcome.FAILED, Outcome.TIMED_OUT, Outcome.CANCELLED
 
 
 def balancer(*keys: str) -> Balancer:
-    made = Balancer(Ejection(failures=3, eject_s=5.0))
+    made = Balancer()
     made.set_endpoints(keys)
     return made
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from harness.sandbox.resources import RESOURCES, Obj, Resource
+from harness.sandbox.resources import RESOURCES, VERSION, Obj, Resource
 
-VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
 
 
 def document(path: str) -> Obj | None:
@@ -21,24 +21,15 @@ def _documents() -> dict[str, Obj]:
     core = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     groups = [_group(group) for group in dict.fromkeys(resource.group for resource in RESOURCES) if group]
     documents: dict[str, Obj] = {
-        "/version": {
-            "major": "1",
-            "minor": "32",
-            "gitVersion": "v1.32.0-sandbox",
-            "gitCommit": "",
-            "gitTreeState": "clean",
-            "buildDate": "",
-            "goVersion": "",
-            "compiler": "",
-            "platform": "",
-        },
+        "/version": {"major": "1", "minor": "32", "gitVersion": VERSION}
+        # Typed clients refuse a version without any of these.
+        | dict.fromkeys(("gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform"), ""),
         "/api": core,
         "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups},
         "/openapi/v3": {
             "paths": {_prefix(one): {"serverRelativeURL": f"/openapi/v3/{_prefix(one)}"} for one in RESOURCES}
         },
     }
-    documents |= {f"/apis/{group['name']}": {"kind": "APIGroup", "apiVersion": "v1", **group} for group in groups}
     for resource in RESOURCES:
         members = [entry for one in RESOURCES if one.api_version == resource.api_version for entry in _entries(one)]
         listing = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": resource.api_version}
@@ -72,24 +63,19 @@ def _entries(resource: Resource) -> list[Obj]:
 
 def _subresource_entry(resource: Resource, name: str) -> Obj:
     entry: Obj = {"name": f"{resource.plural}/{name}", "singularName": "", "namespaced": resource.namespaced}
-    match name:
-        case "scale":
-            scale = {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]}
-            return entry | scale
-        case "eviction":
-            return entry | {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
-        case "log":
-            return entry | {"kind": resource.kind, "verbs": ["get"]}
-        case _:
-            return entry | {"kind": resource.kind, "verbs": ["get", "patch", "update"]}
+    if name == "scale":
+        return entry | {"group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": ["get", "patch", "update"]}
+    if name == "eviction":
+        return entry | {"group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]}
+    return entry | {"kind": resource.kind, "verbs": ["get"]}
 
 
 def _openapi(prefix: str) -> Obj | None:
-    # kubectl applies and dry-runs only where the OpenAPI of PATCH lists the query parameters it wants to send.
+    # kubectl applies only where the OpenAPI of PATCH lists the query parameter it wants to send.
     members = [resource for resource in RESOURCES if _prefix(resource) == prefix]
     if not members:
         return None
-    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
+    parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
     paths = {}
     for resource in members:
         place = "/namespaces/{namespace}" if resource.namespaced else ""

@@ -15,23 +15,10 @@ from harness.sandbox.resources import ApiError, Obj, bad_request
 
 # The key that tells the items of a list apart, by the name of the list; lists not named here are replaced whole.
 _MERGE_KEYS = MappingProxyType(
-    {
-        "containers": ("name",),
-        "initContainers": ("name",),
-        "env": ("name",),
-        "volumes": ("name",),
-        "imagePullSecrets": ("name",),
-        "volumeMounts": ("mountPath",),
-        "ports": ("containerPort", "port"),
-        "conditions": ("type",),
-        "addresses": ("type",),
-        "hostAliases": ("ip",),
-        "podIPs": ("ip",),
-        "ownerReferences": ("uid",),
-        "topologySpreadConstraints": ("topologyKey",),
-    }
+    dict.fromkeys(("containers", "env", "volumes"), ("name",))
+    | {"volumeMounts": ("mountPath",), "ports": ("containerPort", "port"), "conditions": ("type",)}
+    | {"ownerReferences": ("uid",), "topologySpreadConstraints": ("topologyKey",)}
 )
-_MERGED_SETS = ("finalizers", "podCIDRs")
 
 
 def json_patch(document: Obj, operations: list[Obj]) -> Obj:
@@ -61,13 +48,15 @@ def merge_patch(old: Any, patch: Any) -> Any:
 
 
 def strategic_merge(old: Any, patch: Any) -> Any:
-    """As `merge_patch`, but lists of named items are merged by name; understands the `$patch` family of directives."""
+    """
+    As `merge_patch`, but lists of named items are merged by name.
+
+    Of the directives it knows $patch (delete and replace) and $retainKeys; the order of lists stays.
+    """
     if not isinstance(patch, dict):
         return patch
-    if patch.get("$patch") == "replace":
-        return {key: value for key, value in patch.items() if key != "$patch"}
-    if patch.get("$patch") == "delete":
-        return {}
+    if patch.get("$patch") in ("replace", "delete"):
+        return {key: value for key, value in patch.items() if key != "$patch" and patch["$patch"] == "replace"}
     new = dict(old) if isinstance(old, dict) else {}
     for key, value in patch.items():
         if key.startswith("$"):
@@ -78,56 +67,24 @@ def strategic_merge(old: Any, patch: Any) -> Any:
             new[key] = _merge_list(key, new.get(key) or [], value)
         else:
             new[key] = strategic_merge(new.get(key), value)
-    return _directives(new, patch)
-
-
-def _directives(new: Obj, patch: Obj) -> Obj:
-    for directive, value in patch.items():
-        kind, _, key = directive.partition("/")
-        if kind == "$deleteFromPrimitiveList":
-            new[key] = [item for item in new.get(key, ()) if item not in value]
-        elif kind == "$setElementOrder" and key in new:
-            new[key] = _in_order(key, new[key], value)
-        elif kind == "$retainKeys":
-            new = {name: item for name, item in new.items() if name in value}
-    return new
+    kept = patch.get("$retainKeys", new)
+    return {key: value for key, value in new.items() if key in kept}
 
 
 def _merge_list(name: str, old: list[Any], patch: list[Any]) -> list[Any]:
-    if name in _MERGED_SETS:
-        return old + [item for item in patch if item not in old]
-    key = _merge_key(name, [*patch, *old])
-    if key is None or any(item == {"$patch": "replace"} for item in patch):
+    items = [item for item in (*patch, *old) if isinstance(item, dict)]
+    key = next((key for key in _MERGE_KEYS.get(name, ()) if any(key in item for item in items)), None)
+    if key is None or {"$patch": "replace"} in patch:
         return [item for item in patch if item != {"$patch": "replace"}]
-    merged = list(old)
+    merged = {item[key]: item for item in old}
     for item in patch:
-        if key not in item:
+        if not isinstance(item, dict) or key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        place = next((index for index, present in enumerate(merged) if present.get(key) == item[key]), None)
         if item.get("$patch") == "delete":
-            merged = [present for present in merged if present.get(key) != item[key]]
-        elif place is None:
-            merged.append(strategic_merge({}, item))
+            merged.pop(item[key], None)
         else:
-            merged[place] = strategic_merge(merged[place], item)
-    return merged
-
-
-def _merge_key(name: str, items: list[Any]) -> str | None:
-    if not all(isinstance(item, dict) for item in items):
-        return None
-    return next((key for key in _MERGE_KEYS.get(name, ()) if any(key in item for item in items)), None)
-
-
-def _in_order(name: str, items: list[Any], order: list[Any]) -> list[Any]:
-    key = _merge_key(name, items)
-    wanted = [item.get(key) if isinstance(item, dict) else item for item in order]
-
-    def rank(item: Any) -> int:
-        value = item.get(key) if isinstance(item, dict) else item
-        return wanted.index(value) if value in wanted else len(wanted)
-
-    return sorted(items, key=rank)
+            merged[item[key]] = strategic_merge(merged.get(item[key]), item)
+    return list(merged.values())
 
 
 def _operate(root: Obj, operation: Obj) -> None:
@@ -145,11 +102,6 @@ def _operate(root: Obj, operation: Obj) -> None:
             parent[_index(parent, key)] = operation["value"]
         case "remove":
             del parent[_index(parent, key)]
-        case "copy" | "move":
-            value = copy.deepcopy(_value(*_locate(root, operation["from"])))
-            if operation["op"] == "move":
-                _operate(root, {"op": "remove", "path": operation["from"]})
-            _operate(root, {"op": "add", "path": operation["path"], "value": value})
         case unknown:
             raise ValueError(f"unknown operation {unknown!r}")
 

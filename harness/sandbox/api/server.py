@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
@@ -16,16 +16,11 @@ from harness.sandbox.api.watches import flag, selection, watch_lines
 from harness.sandbox.resources import PODS, ApiError, Obj, bad_request
 from harness.sandbox.store import Store
 
-
-class PodLogs(Protocol):
-    """Where the API gets the output of containers from: the kubelets."""
-
-    def __call__(self, pod: Obj, *, container: str, follow: bool, tail_lines: int | None) -> AsyncIterator[bytes]:
-        """
-        The output so far (its last `tail_lines` lines, None: all); with `follow` also all that comes until the end.
-
-        `container` is '' when the caller named none: the pod's only one.
-        """
+PodLogs = Callable[[Obj, str, bool, int | None], AsyncIterator[bytes]]
+"""
+(pod, container, follow, tail) -> the output so far of a container (its last `tail` lines, None: all), and with `follow`
+all that comes until the end. The container is '' when the caller named none: the pod's only one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,69 +70,63 @@ class _Requests:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if request.path in ("/healthz", "/livez", "/readyz"):
             return web.Response(text="ok")
+        if request.path == "/openapi/v2":  # an empty document in protobuf: older kubectls check nothing then
+            return web.Response()
         document = discovery.document(request.path.rstrip("/")) if request.method == "GET" else None
         if document is not None:
             return web.json_response(document)
         try:
-            return await self._answer(request)
+            target = parse_target(request.path)
+            if request.method == "GET":
+                return await self._read(request, target)
+            return self._written(request, target, await request.read())
         except ApiError as error:
-            status = verbs.status("Failure", message=error.message, reason=error.reason, details=error.details)
+            status = verbs.status("Failure", message=error.message, reason=error.reason)
             return web.json_response(status | {"code": error.code}, status=error.code)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        target = parse_target(request.path)
-        if request.method == "GET":
-            return await self._read(request, target)
-        body = _parsed(await request.read())
-        code, result = self._write(request, target, body)
-        if "as=Table" in request.headers.get("Accept", "") and result["kind"] == target.resource.kind:
-            result = table(target.resource, [result])
+    def _written(self, request: web.Request, target: Target, body: bytes) -> web.Response:
+        try:
+            code, result = self._write(request, target, json.loads(body or b"{}"))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # No write waits or does anything but one change of the store, so nothing has happened.
+            raise bad_request(f"the body cannot be understood: {error!r}") from error
         return web.json_response(result, status=code)
 
     def _write(self, request: web.Request, target: Target, body: Any) -> tuple[int, Obj]:
+        if request.query.get("dryRun") or (isinstance(body, dict) and body.get("dryRun")):
+            raise bad_request("the sandbox does not rehearse writes: leave dryRun out")
         match request.method, bool(target.name):
-            case "POST", True if target.subresource == "eviction":
-                return 201, verbs.evict(self._store, target, body)
             case "POST", False:
-                return 201, verbs.create(self._store, target, body, dry_run=_dry_run(request, body))
+                return 201, verbs.create(self._store, target, body)
+            case "POST", True if target.subresource == "eviction":  # nothing here could object to one
+                verbs.delete(self._store, target, body.get("deleteOptions") or {}, {})
+                return 201, verbs.status("Success")
             case "PUT", True:
-                return 200, verbs.replace(self._store, target, body, dry_run=_dry_run(request, body))
+                return 200, verbs.replace(self._store, target, body)
             case "PATCH", True:
                 kind = request.headers.get("Content-Type", "").split(";")[0]
-                return verbs.patch(self._store, target, kind, body, dry_run=_dry_run(request, body))
-            case "DELETE", True:
-                options = verbs.delete_options(body, request.query)
-                return 200, verbs.delete(self._store, target, options)
-            case "DELETE", False:
-                options = verbs.delete_options(body, request.query)
-                return 200, verbs.delete_all(self._store, target, selection(target, request.query), options)
+                return 200, verbs.patch(self._store, target, kind, body)
+            case "DELETE", True if not target.subresource:
+                return 200, verbs.delete(self._store, target, body, request.query)
         raise ApiError(405, "MethodNotAllowed", f"the server does not allow {request.method} on {request.path}")
 
     async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
-        if target.resource is PODS and target.subresource == "log":
+        if target.subresource == "log":
             return await self._log(request, target)
-        if not target.name and flag(request.query, "watch"):
-            lines = watch_lines(self._store, target, request, selection(target, request.query))
-            return await _streamed(request, lines, "application/json")
-        if target.name and target.subresource not in ("", "status", "scale"):
-            raise ApiError(405, "MethodNotAllowed", f"the server does not allow GET on {request.path}")
         selected = selection(target, request.query)
-        objects = verbs.get(self._store, target) if target.name else verbs.listed(self._store, target, selected)
-        if "as=Table" in request.headers.get("Accept", ""):
-            single = [objects] if target.name else objects["items"]
-            rows = table(target.resource, single, include=request.query.get("includeObject", "Metadata"))
-            return web.json_response(rows | {"metadata": {"resourceVersion": str(self._store.version)}})
-        return web.json_response(objects)
+        if not target.name and flag(request.query, "watch"):
+            return await _streamed(request, watch_lines(self._store, target, request, selected), "application/json")
+        found = verbs.get(self._store, target) if target.name else verbs.listed(self._store, target, selected)
+        if "as=Table" in request.headers.get("Accept", "") and not target.subresource:
+            rows = table(target.resource, [found] if target.name else found["items"], query=request.query)
+            found = rows | {"metadata": {"resourceVersion": str(self._store.version)}}
+        return web.json_response(found)
 
     async def _log(self, request: web.Request, target: Target) -> web.StreamResponse:
         pod = self._store.get(PODS, target.name, target.namespace)
         tail = request.query.get("tailLines", "")
-        lines = self._logs(
-            pod,
-            container=request.query.get("container", ""),
-            follow=flag(request.query, "follow"),
-            tail_lines=int(tail) if tail.isdigit() else None,
-        )
+        follow = flag(request.query, "follow")
+        lines = self._logs(pod, request.query.get("container", ""), follow, int(tail) if tail.isdecimal() else None)
         return await _streamed(request, lines, "text/plain")
 
 
@@ -152,24 +141,3 @@ async def _streamed(request: web.Request, chunks: AsyncIterator[bytes], content_
     except ConnectionResetError:
         pass  # the client has left
     return response
-
-
-def _parsed(body: bytes) -> Any:
-    if not body.strip():
-        return {}
-    try:
-        return json.loads(body)
-    except ValueError:
-        import yaml
-
-    try:
-        return yaml.safe_load(body)
-    except yaml.YAMLError as error:
-        raise bad_request(f"the body is neither JSON nor YAML: {error}") from error
-
-
-def _dry_run(request: web.Request, body: Any) -> bool:
-    asked = request.query.getall("dryRun", []) or (body.get("dryRun") or [] if isinstance(body, dict) else [])
-    if asked not in ([], ["All"]):
-        raise bad_request(f"invalid dryRun {asked}: supported values: All")
-    return bool(asked)

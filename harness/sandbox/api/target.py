@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from harness.sandbox.resources import NAMESPACES, RESOURCES, ApiError, Resource
+from harness.sandbox.resources import RESOURCES, ApiError, Resource
 
+_PATH = re.compile(
+    r"/(api/(?P<core>v1)|apis/(?P<group>[^/]+/v1))(/namespaces/(?P<namespace>[^/]+)(?=/.))?"
+    r"/(?P<plural>[^/]+)(/(?P<name>[^/]+)(/(?P<subresource>[^/]+))?)?/?"
+)
 _BY_PLACE = {(resource.api_version, resource.plural): resource for resource in RESOURCES}
 
 
@@ -21,24 +26,10 @@ class Target:
 
 def parse_target(path: str) -> Target:
     """The target of a path like `/api/v1/namespaces/shop/pods/a/log`. Raises ApiError 404 for what is not served."""
-    root, *parts = path.strip("/").split("/")
-    if root == "api" and len(parts) >= 2:
-        version, rest = parts[0], parts[1:]
-    elif root == "apis" and len(parts) >= 3:
-        version, rest = "/".join(parts[:2]), parts[2:]
-    else:
-        raise _nowhere(path)
-    namespace = ""
-    if rest[0] == "namespaces" and len(rest) >= 3 and rest[2] not in NAMESPACES.subresources:
-        namespace, rest = rest[1], rest[2:]
-    resource = _BY_PLACE.get((version, rest[0]))
-    subresource = rest[2] if len(rest) > 2 else ""
-    if resource is None or len(rest) > 3 or (subresource and subresource not in resource.subresources):
-        raise _nowhere(path)
-    if namespace and not resource.namespaced:
-        raise _nowhere(path)
-    return Target(resource, namespace, rest[1] if len(rest) > 1 else "", subresource)
-
-
-def _nowhere(path: str) -> ApiError:
-    return ApiError(404, "NotFound", f"the server could not find the requested resource: {path}")
+    found = _PATH.fullmatch(path)
+    resource = _BY_PLACE.get((found["core"] or found["group"], found["plural"])) if found else None
+    if found and resource:
+        target = Target(resource, found["namespace"] or "", found["name"] or "", found["subresource"] or "")
+        if (resource.namespaced or not target.namespace) and target.subresource in ("", *resource.subresources):
+            return target
+    raise ApiError(404, "NotFound", f"the server could not find the requested resource: {path}")

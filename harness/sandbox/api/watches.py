@@ -12,13 +12,10 @@ from harness.sandbox.api.tables import table
 from harness.sandbox.api.target import Target
 from harness.sandbox.resources import ApiError, Obj, bad_request
 from harness.sandbox.selectors import field_selector, label_selector
-from harness.sandbox.store import Change, Store, Watch
+from harness.sandbox.store import Change, Store
 
 LONGEST_S = 1800.0
 """How long a watch lasts when its client does not say."""
-
-BOOKMARK_S = 60.0
-"""How often a watch that wants bookmarks gets one while nothing happens."""
 
 
 def flag(query: Mapping[str, str], key: str) -> bool:
@@ -45,99 +42,47 @@ async def watch_lines(
     """
     The lines of a watch until its timeout: one JSON event each; with no resourceVersion, first every object as ADDED.
 
-    A resourceVersion that is too old gives one ERROR event with a Status of code 410, as real servers do.
+    A resourceVersion that is too old gives one ERROR event with a Status of code 410, as real servers do. Bookmarks
+    are a favour that a server need not do.
     """
-    query = request.query
-    line = _Lines(target, request)
-    try:
-        watch = _begin(store, target, query)
-    except ApiError as error:
-        yield line.error(error)
-        return
-    bookmarks = flag(query, "allowWatchBookmarks")
-    end = asyncio.get_running_loop().time() + _timeout_s(query)
-    try:
-        if _wants_present(query):
-            present = [
-                line.event("ADDED", obj) for obj in store.list(target.resource, target.namespace) if selected(obj)
-            ]
-            yield b"".join(present) + (line.bookmark(store.version, initial=True) if _initial(query) else b"")
-        async for changes in _batches(watch, end):
-            yield b"".join(filter(None, (line.change(change, selected) for change in changes)))
-            if bookmarks and not changes:
-                yield line.bookmark(store.version)
-    except ApiError as error:
-        yield line.error(error)
-    finally:
-        watch.close()
-
-
-async def _batches(watch: Watch, end: float) -> AsyncIterator[list[Change]]:
+    since, seconds = request.query.get("resourceVersion") or "0", request.query.get("timeoutSeconds", "")
     loop = asyncio.get_running_loop()
-    while loop.time() < end:
-        try:
-            async with asyncio.timeout_at(min(end, loop.time() + BOOKMARK_S)):
-                await watch.wait()
-        except TimeoutError:
-            yield []
-        else:
-            yield watch.pending()
+    end = loop.time() + (float(seconds) if seconds.isdecimal() and int(seconds) else LONGEST_S)
+    as_table = "as=Table" in request.headers.get("Accept", "")
 
-
-def _begin(store: Store, target: Target, query: Mapping[str, str]) -> Watch:
-    since = query.get("resourceVersion", "")
-    if since and not since.isdigit():
-        raise bad_request(f'invalid resource version "{since}"')
-    return store.watch(target.resource, since=None if _wants_present(query) else int(since))
-
-
-def _initial(query: Mapping[str, str]) -> bool:
-    return flag(query, "sendInitialEvents")
-
-
-def _wants_present(query: Mapping[str, str]) -> bool:
-    return query.get("resourceVersion", "") in ("", "0") or _initial(query)
-
-
-def _timeout_s(query: Mapping[str, str]) -> float:
-    text = query.get("timeoutSeconds", "")
-    return float(text) if text.isdigit() and int(text) else LONGEST_S
-
-
-class _Lines:
-    def __init__(self, target: Target, request: web.Request) -> None:
-        self._resource = target.resource
-        self._table = "as=Table" in request.headers.get("Accept", "")
-        self._include = request.query.get("includeObject", "Metadata")
-
-    def event(self, kind: str, obj: Obj) -> bytes:
-        if self._table:
+    def line(kind: str, obj: Obj) -> bytes:
+        if as_table:
             version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            obj = table(self._resource, [obj], include=self._include) | {"metadata": version}
+            obj = table(target.resource, [obj], query=request.query) | {"metadata": version}
         return _line(kind, obj)
 
-    def change(self, change: Change, selected: Callable[[Obj], bool]) -> bytes | None:
-        """The event of a change as seen through a selection: what leaves it is DELETED, what enters it ADDED."""
-        before = change.old is not None and selected(change.old)
-        after = change.type != "DELETED" and selected(change.obj)
-        if not before and not after:
-            return None
-        kind = "MODIFIED" if before and after else "ADDED" if after else "DELETED"
-        return self.event(kind, change.obj)
-
-    def bookmark(self, version: int, *, initial: bool = False) -> bytes:
-        meta: Obj = {"resourceVersion": str(version), "creationTimestamp": None}
-        if initial:
-            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
-        if self._table:
-            return _line("BOOKMARK", table(self._resource, []) | {"metadata": meta})
-        bare: Obj = {"kind": self._resource.kind, "apiVersion": self._resource.api_version, "metadata": meta}
-        # Typed clients refuse to read an object without the parts its kind requires.
-        return _line("BOOKMARK", bare | {"spec": {}} if self._resource.kind == "Pod" else bare)
-
-    def error(self, error: ApiError) -> bytes:
+    watch = None
+    try:
+        if not since.isdecimal():
+            raise bad_request(f'invalid resource version "{since}"')
+        watch = store.watch(target.resource, since=int(since) or None)
+        if since == "0":
+            yield b"".join(line("ADDED", obj) for obj in store.list(target.resource) if selected(obj))
+        while True:
+            async with asyncio.timeout_at(end):
+                await watch.wait()
+            seen = ((_kind(change, selected), change.obj) for change in watch.pending())
+            yield b"".join(line(kind, obj) for kind, obj in seen if kind)
+    except TimeoutError:
+        pass
+    except ApiError as error:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-        return _line("ERROR", status | {"message": error.message, "reason": error.reason, "code": error.code})
+        yield _line("ERROR", status | {"message": error.message, "reason": error.reason, "code": error.code})
+    finally:
+        if watch is not None:
+            watch.close()
+
+
+def _kind(change: Change, selected: Callable[[Obj], bool]) -> str:
+    """The event of a change as seen through a selection: what leaves is DELETED, what enters ADDED; '' for none."""
+    before = change.old is not None and selected(change.old)
+    after = change.type != "DELETED" and selected(change.obj)
+    return ("MODIFIED" if after else "DELETED") if before else "ADDED" if after else ""
 
 
 def _line(kind: str, obj: Obj) -> bytes:

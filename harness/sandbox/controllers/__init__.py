@@ -8,30 +8,16 @@ running it once too often does no harm; the loop here decides which to run after
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
-from types import MappingProxyType
 
 from harness.sandbox.controllers.deployments import reconcile_deployment
 from harness.sandbox.controllers.endpoints import reconcile_endpoints
 from harness.sandbox.controllers.garbage import collect_garbage
 from harness.sandbox.controllers.jobs import reconcile_job
-from harness.sandbox.controllers.nodes import evict_if_intolerant, reconcile_node
 from harness.sandbox.controllers.replicasets import reconcile_replica_set
 from harness.sandbox.controllers.scheduler import schedule
-from harness.sandbox.objects import controller_of
-from harness.sandbox.resources import (
-    DEPLOYMENTS,
-    JOBS,
-    NODES,
-    PODS,
-    REPLICASETS,
-    RESOURCES,
-    SERVICES,
-    ApiError,
-    Obj,
-    Resource,
-)
-from harness.sandbox.selectors import selects
+from harness.sandbox.resources import NODES, PODS, RESOURCES, SERVICES, ApiError
 from harness.sandbox.store import Change, Store
 
 Reconcile = Callable[[Store, str, str], float | None]
@@ -39,19 +25,13 @@ Reconcile = Callable[[Store, str, str], float | None]
 
 Task = tuple[Reconcile, str, str]
 
-_OWN: MappingProxyType[Resource, tuple[Reconcile, ...]] = MappingProxyType(
-    {
-        DEPLOYMENTS: (reconcile_deployment,),
-        REPLICASETS: (reconcile_replica_set,),
-        JOBS: (reconcile_job,),
-        SERVICES: (reconcile_endpoints,),
-        NODES: (reconcile_node,),
-        PODS: (schedule, evict_if_intolerant),
-    }
-)
-_BY_OWNER_KIND: MappingProxyType[str, Reconcile] = MappingProxyType(
-    {"Deployment": reconcile_deployment, "ReplicaSet": reconcile_replica_set, "Job": reconcile_job}
-)
+_OF_KIND: dict[str, Reconcile] = {
+    "Deployment": reconcile_deployment,
+    "ReplicaSet": reconcile_replica_set,
+    "Job": reconcile_job,
+    "Service": reconcile_endpoints,
+    "Pod": schedule,
+}
 
 
 async def run_controllers(store: Store) -> None:
@@ -102,6 +82,10 @@ class _Controllers:
         except ApiError:
             # Its namespace or another object it needs is being deleted; that deletion leads back here if it must.
             return
+        except (AttributeError, KeyError, TypeError, ValueError):
+            # An object that the API let in and nobody can work with: the others go on.
+            logging.getLogger(__name__).exception("%s cannot work with %s/%s", reconcile.__name__, namespace, name)
+            return
         if again_s is not None:
             loop = asyncio.get_running_loop()
             self._timers[task] = loop.call_later(max(0.0, again_s), self._come_back, task)
@@ -114,32 +98,16 @@ class _Controllers:
 
 def _tasks(store: Store, change: Change) -> Iterator[Task]:
     """What to look at again after a change."""
-    obj = change.obj
-    namespace, name = obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
-    for reconcile in _OWN.get(change.resource, ()):
-        yield reconcile, namespace, name
-    yield from _owner_tasks(store, change.resource, obj)
+    meta = change.obj["metadata"]
+    namespace = meta.get("namespace", "")
+    names = [(change.resource.kind, meta["name"])]
+    names += [(owner["kind"], owner["name"]) for owner in meta.get("ownerReferences") or ()]
     if change.resource is PODS:
-        labels = [version["metadata"].get("labels") or {} for version in (obj, change.old) if version]
-        for service in store.list(SERVICES, namespace):
-            selector = {"matchLabels": service["spec"].get("selector")}
-            if selector["matchLabels"] and any(selects(selector, one) for one in labels):
-                yield reconcile_endpoints, namespace, service["metadata"]["name"]
+        names += [("Service", service["metadata"]["name"]) for service in store.list(SERVICES, namespace)]
+    for kind, name in names:
+        if kind in _OF_KIND:
+            yield _OF_KIND[kind], namespace, name
     if change.resource is NODES:
         for pod in store.list(PODS):
-            meta = pod["metadata"]
-            if pod["spec"].get("nodeName", name) == name:
-                yield schedule, meta["namespace"], meta["name"]
-                yield evict_if_intolerant, meta["namespace"], meta["name"]
-
-
-def _owner_tasks(store: Store, resource: Resource, obj: Obj) -> Iterator[Task]:
-    owner = controller_of(obj)
-    if owner is None or owner["kind"] not in _BY_OWNER_KIND:
-        return
-    namespace = obj["metadata"].get("namespace", "")
-    yield _BY_OWNER_KIND[owner["kind"]], namespace, owner["name"]
-    if resource is PODS and owner["kind"] == "ReplicaSet":
-        # A deployment that recreates waits for its old pods to be gone, which no replica set's status shows.
-        parent = store.find(REPLICASETS, owner["name"], namespace)
-        yield from _owner_tasks(store, REPLICASETS, parent) if parent else ()
+            if "nodeName" not in pod["spec"]:
+                yield schedule, pod["metadata"]["namespace"], pod["metadata"]["name"]

@@ -10,36 +10,41 @@ from __future__ import annotations
 import json
 import zlib
 
-from harness.sandbox.controllers.replicasets import pods_of
-from harness.sandbox.controllers.rollout_status import bounds, write_status
-from harness.sandbox.objects import controlled_by, owner_reference, record_event
-from harness.sandbox.resources import DEPLOYMENTS, PODS, REPLICASETS, Obj
+from harness.sandbox.objects import owned_by, owner_reference, record_event, set_condition
+from harness.sandbox.resources import BY_KIND, DEPLOYMENTS, REPLICASETS, Obj
 from harness.sandbox.store import Store
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 _NOT_COPIED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
-_HASH_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: a hash spells no words
 
 
-def reconcile_deployment(store: Store, namespace: str, name: str) -> float | None:
-    """One step of the rollout and the status that follows from it; seconds until the rollout's deadline passes."""
+def reconcile_deployment(store: Store, namespace: str, name: str) -> None:
+    """One step of the rollout and the status that follows from it."""
     deployment = store.find(DEPLOYMENTS, name, namespace)
-    if deployment is None or "deletionTimestamp" in deployment["metadata"]:
-        return None
-    owned = sorted(controlled_by(store, REPLICASETS, deployment), key=_revision)
+    if deployment is None:
+        return
+    owned = sorted(owned_by(store, REPLICASETS, deployment), key=_revision)
     new = next((one for one in owned if _same_template(one, deployment)), None)
     old = [one for one in owned if one is not new]
-    if deployment["spec"].get("paused"):
-        _scale_only(store, deployment, new, old)
-    else:
-        new = _current_revision(store, deployment, new, old)
-        if deployment["spec"]["strategy"]["type"] == "Recreate":
-            _recreate(store, deployment, new, old)
-        else:
-            _roll(store, deployment, new, old)
-        _forget_old_revisions(store, deployment, old)
-    return write_status(store, deployment, new)
+    new = _current_revision(store, deployment, new, old)
+    _roll(store, deployment, new, old)
+    _write_status(store, deployment, new["metadata"]["name"])
+
+
+def bounds(deployment: Obj) -> tuple[int, int]:
+    """How many pods there may be above the wanted number, and how many below may be unavailable, during a rollout."""
+    wanted, rolling = deployment["spec"]["replicas"], deployment["spec"]["strategy"]["rollingUpdate"]
+    surge = _share(rolling["maxSurge"], wanted, round_up=True)
+    unavailable = _share(rolling["maxUnavailable"], wanted, round_up=False)
+    return (surge, unavailable) if surge or unavailable else (0, 1)
+
+
+def _share(value: int | str, whole: int, *, round_up: bool) -> int:
+    if isinstance(value, int):
+        return value
+    hundredths = int(value.removesuffix("%")) * whole
+    return -(-hundredths // 100) if round_up else hundredths // 100
 
 
 def _revision(obj: Obj) -> int:
@@ -57,40 +62,27 @@ def _bare(template: Obj) -> Obj:
     return {"labels": labels, "annotations": meta.get("annotations") or {}, "spec": template["spec"]}
 
 
-def _template_hash(template: Obj) -> str:
-    number = zlib.crc32(json.dumps(_bare(template), sort_keys=True).encode())
-    letters = ""
-    while number:
-        number, index = divmod(number, len(_HASH_LETTERS))
-        letters += _HASH_LETTERS[index]
-    return letters
-
-
 def _current_revision(store: Store, deployment: Obj, new: Obj | None, old: list[Obj]) -> Obj:
     """The replica set of the present template, made if there is none; it and the deployment carry its revision."""
     latest = max((_revision(one) for one in old), default=0)
-    revision = str(latest + 1 if new is None else max(_revision(new), latest + 1))
-    meta, notes = deployment["metadata"], deployment["metadata"].get("annotations") or {}
+    revision = str(max(_revision(new) if new else 0, latest + 1))
+    notes = deployment["metadata"].get("annotations") or {}
     annotations = {key: value for key, value in notes.items() if key not in _NOT_COPIED} | {REVISION: revision}
-    if new is None:
-        new = _create_replica_set(store, deployment, annotations)
-    else:
-        name = new["metadata"]["name"]
-        new = store.update(
-            REPLICASETS, name, meta["namespace"], lambda obj: obj["metadata"].update(annotations=annotations)
-        )
-    store.update(
-        DEPLOYMENTS,
-        meta["name"],
-        meta["namespace"],
-        lambda obj: obj["metadata"].update(annotations={**notes, REVISION: revision}),
+    _annotate(store, deployment, {**notes, REVISION: revision})
+    return _create_replica_set(store, deployment, annotations) if new is None else _annotate(store, new, annotations)
+
+
+def _annotate(store: Store, obj: Obj, annotations: Obj) -> Obj:
+    meta = obj["metadata"]
+    resource = BY_KIND[obj["kind"]]
+    return store.update(
+        resource, meta["name"], meta["namespace"], lambda new: new["metadata"].update(annotations=annotations)
     )
-    return new
 
 
 def _create_replica_set(store: Store, deployment: Obj, annotations: Obj) -> Obj:
     spec, meta = deployment["spec"], deployment["metadata"]
-    key = {HASH: _template_hash(spec["template"])}
+    key = {HASH: f"{zlib.crc32(json.dumps(_bare(spec['template']), sort_keys=True).encode()):x}"}
     template_meta = spec["template"].get("metadata") or {}
     labels = {**(template_meta.get("labels") or {}), **key}
     selector = spec["selector"]
@@ -106,7 +98,6 @@ def _create_replica_set(store: Store, deployment: Obj, annotations: Obj) -> Obj:
             },
             "spec": {
                 "replicas": 0,
-                "minReadySeconds": spec.get("minReadySeconds", 0),
                 "selector": {**selector, "matchLabels": {**(selector.get("matchLabels") or {}), **key}},
                 "template": {**spec["template"], "metadata": {**template_meta, "labels": labels}},
             },
@@ -122,20 +113,6 @@ def _scale(store: Store, deployment: Obj, replica_set: Obj, replicas: int) -> No
     direction = "up" if replicas > before else "down"
     message = f"Scaled {direction} replica set {meta['name']} from {before} to {replicas}"
     record_event(store, deployment, "ScalingReplicaSet", message, component="deployment-controller")
-
-
-def _scale_only(store: Store, deployment: Obj, new: Obj | None, old: list[Obj]) -> None:
-    """While paused, only the one replica set that has pods follows the wanted number."""
-    active = [one for one in (*old, *filter(None, [new])) if one["spec"]["replicas"]]
-    if len(active) == 1:
-        _scale(store, deployment, active[0], deployment["spec"]["replicas"])
-
-
-def _recreate(store: Store, deployment: Obj, new: Obj, old: list[Obj]) -> None:
-    for one in old:
-        _scale(store, deployment, one, 0)
-    if not any(controlled_by(store, PODS, one) for one in old):
-        _scale(store, deployment, new, deployment["spec"]["replicas"])
 
 
 def _roll(store: Store, deployment: Obj, new: Obj, old: list[Obj]) -> None:
@@ -155,20 +132,46 @@ def _roll(store: Store, deployment: Obj, new: Obj, old: list[Obj]) -> None:
 def _shrink(store: Store, deployment: Obj, old: list[Obj], spare: int) -> None:
     """Take up to `spare` pods from the old replica sets: first those that serve nobody, then the others."""
     targets = {one["metadata"]["uid"]: one["spec"]["replicas"] for one in old}
-    for one in old:
-        broken = max(0, one["spec"]["replicas"] - one["status"].get("availableReplicas", 0))
-        taken = min(spare, broken)
-        targets[one["metadata"]["uid"]] -= taken
-        spare -= taken
-    for one in old:
-        taken = min(spare, targets[one["metadata"]["uid"]])
-        targets[one["metadata"]["uid"]] -= taken
-        spare -= taken
+    broken = {
+        one["metadata"]["uid"]: targets[one["metadata"]["uid"]] - one["status"].get("availableReplicas", 0)
+        for one in old
+    }
+    for most in (broken, targets):
+        for uid in targets:
+            taken = max(0, min(spare, most[uid]))
+            targets[uid] -= taken
+            spare -= taken
     for one in old:
         _scale(store, deployment, one, targets[one["metadata"]["uid"]])
 
 
-def _forget_old_revisions(store: Store, deployment: Obj, old: list[Obj]) -> None:
-    idle = [one for one in old if not one["spec"]["replicas"] and not pods_of(store, one)]
-    for one in idle[: max(0, len(idle) - deployment["spec"]["revisionHistoryLimit"])]:
-        store.delete(REPLICASETS, one["metadata"]["name"], one["metadata"]["namespace"])
+def _write_status(store: Store, deployment: Obj, new: str) -> None:
+    """Bring the deployment's status up to date; `new` is the name of its present replica set."""
+    meta, wanted = deployment["metadata"], deployment["spec"]["replicas"]
+    owned = owned_by(store, REPLICASETS, deployment)
+
+    def total(key: str) -> int:
+        return sum(one["status"].get(key, 0) for one in owned)
+
+    counts = {key: total(key) for key in ("replicas", "readyReplicas", "availableReplicas")}
+    counts["updatedReplicas"] = sum(one["status"].get("replicas", 0) for one in owned if one["metadata"]["name"] == new)
+    available = counts["availableReplicas"]
+    done = all(counts[key] == wanted for key in ("updatedReplicas", "replicas", "availableReplicas"))
+    counts["unavailableReplicas"] = max(0, sum(one["spec"]["replicas"] for one in owned) - available)
+
+    def change(obj: Obj) -> None:
+        status = {"observedGeneration": meta["generation"], "conditions": obj["status"].get("conditions") or []}
+        obj["status"] = status | {key: count for key, count in counts.items() if count}
+        if available >= wanted - bounds(deployment)[1]:
+            set_condition(obj, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+        else:
+            why = "Deployment does not have minimum availability."
+            set_condition(obj, "Available", "False", "MinimumReplicasUnavailable", why)
+        if done:
+            message = f'ReplicaSet "{new}" has successfully progressed.'
+            set_condition(obj, "Progressing", "True", "NewReplicaSetAvailable", message)
+        else:
+            message = f'ReplicaSet "{new}" is progressing.'
+            set_condition(obj, "Progressing", "True", "ReplicaSetUpdated", message)
+
+    store.update(DEPLOYMENTS, meta["name"], meta["namespace"], change)

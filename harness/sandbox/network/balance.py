@@ -11,6 +11,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
+FAILURES = 3
+"""An endpoint is ejected by one time-out, or by this many failures in a row ..."""
+EJECT_S = 5.0
+"""... for so long."""
+
 
 class Outcome(Enum):
     """How a request to an endpoint ended, as far as the way there is concerned."""
@@ -19,14 +24,6 @@ class Outcome(Enum):
     FAILED = auto()  # connection refused or broken
     TIMED_OUT = auto()
     CANCELLED = auto()  # the client left first: says nothing about the endpoint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ejection:
-    """When an endpoint is ejected: one time-out, or this many failures in a row; and for how long."""
-
-    failures: int = 3
-    eject_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -50,8 +47,7 @@ class Attempt:
 class Balancer:
     """The endpoints of one service. Times in seconds on any one monotonic clock."""
 
-    def __init__(self, ejection: Ejection) -> None:
-        self._ejection = ejection
+    def __init__(self) -> None:
         self._endpoints: dict[str, _Endpoint] = {}
         self._serial = 0
 
@@ -105,9 +101,9 @@ class Balancer:
                     endpoint.ejected_until_s = None
             case Outcome.FAILED | Outcome.TIMED_OUT:
                 endpoint.failures += 1
-                enough = outcome is Outcome.TIMED_OUT or endpoint.failures >= self._ejection.failures
+                enough = outcome is Outcome.TIMED_OUT or endpoint.failures >= FAILURES
                 if attempt.is_probe or (enough and self._may_eject(endpoint)):
-                    endpoint.ejected_until_s = now_s + self._ejection.eject_s
+                    endpoint.ejected_until_s = now_s + EJECT_S
             case Outcome.CANCELLED:
                 pass
 

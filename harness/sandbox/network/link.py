@@ -9,9 +9,6 @@ from typing import Protocol, cast
 
 import httptools
 
-IDLE_LINKS_MAX = 64
-"""Idle connections kept per source and target."""
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -76,22 +73,17 @@ class Link(asyncio.Protocol):
 
     def set_cut(self, cut: bool) -> None:  # noqa: FBT001
         """Begin or end holding everything back."""
-        if cut == self.cut or self.closed:
+        if cut == self.cut or self.closed or (self._transport is not None and self._transport.is_closing()):
             return
         self.cut = cut
         if self._transport is None:
             if not cut:
                 self._connect()
         elif cut:
-            self._read(on=False)
+            self._transport.pause_reading()
         else:
             self._flush()
-            self._read(on=True)
-
-    def set_flow(self, flowing: bool) -> None:  # noqa: FBT001
-        """Stop or go on reading, as fast as the receiver can take it."""
-        if not self.cut:
-            self._read(on=flowing)
+            self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close now; the receiver hears nothing any more."""
@@ -154,14 +146,6 @@ class Link(asyncio.Protocol):
         self._complete = self._parser.get_status_code() >= 200
         self._reusable = self._parser.should_keep_alive()
 
-    def _read(self, *, on: bool) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        if on:
-            self._transport.resume_reading()
-        else:
-            self._transport.pause_reading()
-
     def _flush(self) -> None:
         assert self._transport is not None
         for data in self._held:
@@ -200,7 +184,7 @@ class Links:
         """The request is over: keep the link for the next one when it can be used again."""
         self._busy.discard(link)
         idle = self._idle.setdefault(link.target.key, [])
-        if link.closed or link.cut or len(idle) >= IDLE_LINKS_MAX:
+        if link.closed or link.cut:
             link.abort()
         else:
             idle.append(link)

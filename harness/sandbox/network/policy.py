@@ -8,7 +8,6 @@ egress and the target's ingress; answers on it need nothing.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,12 +58,6 @@ def _binds(policy: Obj, direction: str, pod: Peer) -> bool:
 
 
 def _is_peer(peer: Obj, policy: Obj, other: Peer) -> bool:
-    block = peer.get("ipBlock")
-    if block is not None:
-        address = ipaddress.ip_address(other.ip)
-        return address in ipaddress.ip_network(block["cidr"]) and not any(
-            address in ipaddress.ip_network(hole) for hole in block.get("except") or ()
-        )
     if other.namespace is None:
         return False
     spaces = peer.get("namespaceSelector")

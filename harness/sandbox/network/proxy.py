@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import httptools
@@ -21,29 +21,29 @@ _NOT_FORWARDED = frozenset(
 class Front:
     """A service as clients outside see it: each request goes to the endpoint that the balancer chooses."""
 
-    def __init__(self, links: Links, balancer: Balancer) -> None:
-        self.balancer = balancer
-        self.attempt_timeout_s: float | None = None
+    def __init__(self, links: Links, balancer: Balancer, attempt_timeout_s: float) -> None:
+        self._balancer = balancer
+        self._attempt_timeout_s = attempt_timeout_s
         self._links = links
         self._targets: Mapping[str, Target] = {}
         self._loop = asyncio.get_running_loop()
 
-    def set_targets(self, targets: Mapping[str, Target]) -> None:
+    def set_targets(self, targets: Iterable[Target]) -> None:
         """From now on these are the ready endpoints."""
-        self._targets = targets
-        self.balancer.set_endpoints(targets)
+        self._targets = {target.key: target for target in targets}
+        self._balancer.set_endpoints(self._targets)
 
     def __call__(self, connection: Connection, request: Request) -> None:
         """Take one request."""
-        attempt = self.balancer.choose(self._loop.time())
+        attempt = self._balancer.choose(self._loop.time())
         if attempt is None:
             connection.answer(response(503, b"no ready endpoints\n"))
             return
         exchange = Exchange(connection, self._links, self._targets[attempt.key], partial(self._done, attempt))
-        exchange.start(request, request.target, self.attempt_timeout_s)
+        exchange.start(request, request.target, self._attempt_timeout_s)
 
     def _done(self, attempt: Attempt, outcome: Outcome) -> None:
-        self.balancer.done(attempt, outcome, self._loop.time())
+        self._balancer.done(attempt, outcome, self._loop.time())
 
 
 class Egress:
@@ -86,7 +86,6 @@ class Exchange:
         """Send the request with `path` as its target; answer 504 when `timeout_s` passes before the response ends."""
         self.head = request.method == b"HEAD"
         self._connection.abandoned = self._abandoned
-        self._connection.flow = self._link.set_flow
         if timeout_s is not None:
             self._timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
         self._link.send(_forwarded(request, path), self)
@@ -119,7 +118,6 @@ class Exchange:
     def _over(self, outcome: Outcome) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._link.set_flow(True)  # the next one on this link may read
         self._links.give_back(self._link)
         self._done(outcome)
 
