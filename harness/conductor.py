@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from harness.drivers.base import Clock, ClusterObserver, Driver, FaultDriver, LoadDriver, MetricsSource
-from harness.errors import DriverError, HarnessError
+from harness.errors import DriverError, HarnessError, StoppedError
 from harness.history.events import (
     AbortTripped,
     Body,
@@ -67,6 +68,9 @@ class SignalSource(Protocol):
     def poll(self) -> Sequence[Stamped]:
         """The signals that came since the last call."""
 
+    def raising(self) -> AbstractContextManager[None]:
+        """While entered, a signal raises StoppedError instead; one that came before, at once."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drivers:
@@ -112,7 +116,8 @@ def conduct(  # noqa: PLR0913 - the four collaborators of the one loop, the sign
     """
     Run the plan; return how execution ended. The history ends with RunEnded unless the disk is full.
 
-    Raises PlanError or DriverError when preflight refuses: then no load was started and nothing was injected.
+    Raises PlanError or DriverError when preflight refuses, StoppedError when a signal ends it: then no load was started
+    and nothing was injected.
     The caller closes drivers and record.
     """
     return _Conductor(plan, deque(cues), drivers, clock, record, signals, watch).run()
@@ -152,7 +157,8 @@ class _Conductor:
 
     def run(self) -> Status:
         try:
-            early = self._preflight()
+            with self.signals.raising():  # preflight waits for others, and has nothing to bring down
+                early = self._preflight()
         except HarnessError as error:
             self._refused(error)
             raise
@@ -168,22 +174,21 @@ class _Conductor:
 
     def _preflight(self) -> list[Stamped]:
         early: list[Stamped] = []
+        if self.drivers.faults:  # first, because it knows the lines of a plan that does not fit the cluster
+            early += self.drivers.faults.preflight()
         if self.drivers.cluster:
             early += self.drivers.cluster.preflight()
-        if self.drivers.faults:
-            early += self.drivers.faults.preflight()
         if self.drivers.metrics:
             self.drivers.metrics.preflight()
         workers = self.drivers.load.prepare()
-        for stamped in self.signals.poll():
-            raise DriverError(f"interrupted by {getattr(stamped.body, 'signal', 'a signal')} before the load started")
         early.append(Stamped(mono_ns=self.clock.mono_ns(), body=LoadStartRequested(workers=workers)))
         return early
 
     def _refused(self, error: HarnessError) -> None:
         self.t0_ns, self.wall_ns = self.clock.mono_ns(), self.clock.wall_ns()
         self._note(RunStarted(run=self.record.name, wall_ns=self.wall_ns))
-        self._note(RunEnded(status=Status.CRASHED, detail=f"refused before the load started: {error}"))
+        status = Status.INTERRUPTED if isinstance(error, StoppedError) else Status.CRASHED
+        self._note(RunEnded(status=status, detail=f"ended before the load started: {error}"))
 
     def _start(self, early: Sequence[Stamped]) -> None:
         self.t0_ns = self.clock.mono_ns() + LEAD_NS
@@ -192,7 +197,7 @@ class _Conductor:
         self._note(RunStarted(run=self.record.name, wall_ns=self.wall_ns), self.t0_ns)
         for stamped in early:
             self._note(self._since_start(stamped.body), stamped.mono_ns)
-        self.record.point_latest()
+        self._write(self.record.point_latest)
         self._ask("load", lambda: self.drivers.load.start(self.t0_ns))
 
     def _end(self) -> None:
@@ -371,7 +376,8 @@ class _Conductor:
         ):
             return f"the rollback of {window.fault}"
         observed = "cluster" not in self.broken and not window.gone
-        must_go = window.confirmed or self.injected[window.fault].experiment.observe is Observe.ZONE_CUT
+        cuts = self.injected[window.fault].experiment.observe is Observe.ZONE_CUT
+        must_go = window.confirmed or (cuts and not window.rollback_failed)
         if observed and must_go and waited_s < ROLLBACK_S + GONE_S:
             return f"the effect of {window.fault} to be gone"
         return None
@@ -398,7 +404,7 @@ class _Conductor:
         try:
             action()
         except OSError as error:
-            self._bring_down(Status.CRASHED, f"the record could not be written: {error}")
+            self._bring_down(Status.CRASHED, f"{self.record.directory}: the record could not be written: {error}")
 
     def _fault_windows(self) -> tuple[FaultWindow, ...]:
         if self.windows_at != len(self.record.events):

@@ -5,7 +5,8 @@ The errors a person can meet, and whose fault each one is.
     ├── PlanError          the files or arguments are wrong (exit 2); holds every problem found
     ├── CannotRunError     the surroundings did not allow the run (exit 4)
     │   └── DriverError    a driver (load, faults, metrics, cluster) could not do its work
-    └── RecordError        a run directory is missing, unreadable or of another version (exit 4)
+    ├── RecordError        a run directory is missing, unreadable or of another version (exit 4)
+    └── StoppedError       a signal came while nothing was under way that must be brought down (exit 130)
 
 Anything else that escapes is a bug in the harness (exit 70).
 """
@@ -77,3 +78,9 @@ class RecordError(HarnessError):
     """A run directory is missing, unreadable, or written by another format version."""
 
     exit_code = ExitCode.ENVIRONMENT
+
+
+class StoppedError(HarnessError):
+    """Ctrl-C, SIGTERM or the end of the terminal came while no load ran and no fault was on."""
+
+    exit_code = ExitCode.INTERRUPTED

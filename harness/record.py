@@ -17,6 +17,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -43,7 +44,7 @@ def new_run_id(now: datetime) -> str:
 
 
 class Record:
-    """Writes one run directory. Every method raises OSError when the disk does not take it."""
+    """Writes one run directory. Every method but `close` raises OSError when the disk does not take it."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
@@ -114,9 +115,9 @@ class Record:
         fresh.replace(link)
 
     def close(self) -> None:
-        """Flush and close all files. Idempotent."""
+        """Close all files. Idempotent; a full disk was told when it was written to."""
         for file in (self._history, self._frames, self._health, self._series):
-            if not file.closed:
+            with suppress(OSError):
                 file.close()
 
 
@@ -139,7 +140,7 @@ def read(directory: Path) -> Run:
     return Run(
         name="/".join(directory.resolve().parts[-2:]),
         plan=plan,
-        events=tuple(_lines(directory / "history.jsonl", codec.event_of)),
+        events=_whole(directory / "history.jsonl"),
         frames=tuple(_lines(directory / "load/frames.jsonl", _frame_of)),
         health=tuple(_lines(directory / "load/health.jsonl", codec.health_of)),
         series=tuple(_lines(directory / "series.jsonl", codec.series_of)),
@@ -165,8 +166,19 @@ def write_reports(directory: Path, texts: Mapping[str, str]) -> None:
         fresh.replace(directory / name)
 
 
+def _whole(history: Path) -> tuple[Event, ...]:
+    events = tuple(_lines(history, codec.event_of))
+    for number, event in enumerate(events):
+        if event.seq != number:
+            raise RecordError(f"{history}:{number + 1}: event {event.seq} stands where event {number} belongs")
+    return events
+
+
 def _frame_of(line: str) -> LoadFrame:
-    return frame_from_dict(json.loads(line))
+    try:
+        return frame_from_dict(json.loads(line))
+    except RecordError as error:
+        raise ValueError(str(error)) from error  # the caller says where
 
 
 def _append(file: IO[str], lines: Iterable[str]) -> None:

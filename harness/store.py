@@ -44,6 +44,8 @@ class Store:
 
     def newest(self, count: int, scenario: str | None = None) -> tuple[Entry, ...]:
         """The newest runs, newest first; of one scenario if named. Rebuilds the index when there is none."""
+        if not self.results.is_dir():
+            return ()
         if not self._path.exists():
             self.rebuild()
         where, values = ("WHERE scenario = ?", (scenario, count)) if scenario else ("", (count,))
@@ -73,12 +75,16 @@ class Store:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         self.results.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(self._path, timeout=10)) as database, database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, scenario TEXT, started TEXT, status TEXT,"
-                " verdict TEXT, headline TEXT)"
-            )
-            yield database
+        try:
+            with closing(sqlite3.connect(self._path, timeout=10)) as database, database:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS runs (run TEXT PRIMARY KEY, scenario TEXT, started TEXT, status TEXT,"
+                    " verdict TEXT, headline TEXT)"
+                )
+                yield database
+        except sqlite3.Error as error:
+            hint = "if its disk is in order, delete it: it is made anew from the runs"
+            raise RecordError(f"{self._path}: {error}", hint=hint) from error
 
 
 def _entry_of(directory: Path) -> Entry:

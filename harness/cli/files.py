@@ -24,8 +24,11 @@ def read(path: str) -> str | None:
 def find_scenario(name: str) -> str:
     """The path of a scenario given by name or path; raises PlanError naming the scenarios there are."""
     path = scenario_path(name)
-    if Path(path).is_file():
-        return path
+    try:
+        if Path(path).is_file():
+            return path
+    except OSError as error:  # such as a name that is too long
+        raise PlanError((Problem(path=path, line=1, where="", what=f"no such scenario: {error.strerror}"),)) from error
     known = ", ".join(sorted(found.stem for found in SCENARIOS.glob("*.yaml"))) or "none here"
     raise PlanError((Problem(path=path, line=1, where="", what=f"no such scenario; {SCENARIOS}/ has: {known}"),))
 

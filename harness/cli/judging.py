@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import record
@@ -32,6 +32,7 @@ class Judged:
     directory: Path
     colour: bool
     width: int
+    unwritten: str | None = None  # why the reports could not be written
 
     @property
     def text(self) -> str:
@@ -51,7 +52,7 @@ class Judged:
             return ExitCode.NOT_RESTORED
         if self.verdict.status is Status.INTERRUPTED:
             return ExitCode.INTERRUPTED
-        if self.verdict.status is Status.CRASHED and self.verdict.verdict is not Outcome.FAIL:
+        if self.unwritten or (self.verdict.status is Status.CRASHED and self.verdict.verdict is not Outcome.FAIL):
             return ExitCode.ENVIRONMENT
         if strict and self.verdict.verdict is Outcome.WARN:
             return ExitCode.FAIL
@@ -61,17 +62,18 @@ class Judged:
 def judge_directory(directory: Path) -> Judged:
     """Judge the recorded run, write verdict.json and the reports beside it, and put it into the index."""
     judged = _judged(directory)
-    record.write_reports(directory, {name: _form(judged, form) for form, name in _FILES.items()})
-    resolved = directory.resolve()
-    if resolved.parent.parent.is_dir():
-        Store(resolved.parent.parent).add(resolved)
+    try:
+        record.write_reports(directory, {name: _form(judged, form) for form, name in _FILES.items()})
+        resolved = directory.resolve()
+        if resolved.parent.parent.is_dir():
+            Store(resolved.parent.parent).add(resolved)
+    except (OSError, RecordError) as error:
+        return replace(judged, unwritten=f"{directory}: {error}")
     return judged
 
 
 def report_of(directory: Path, form: str) -> str:
     """One report of a recorded run as text; `form` is text or a key of the files a run directory holds."""
-    if form != "text" and form not in _FILES:
-        raise RecordError(f"--format {form}: no such format; use text, {', '.join(_FILES)}")
     judged = _judged(directory)
     return judged.text + "\n" if form == "text" else _form(judged, form)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.streams import take_over
+from harness.drivers.signals import raising
 from harness.errors import ExitCode, HarnessError
 
 EXIT_CODES = """
@@ -16,6 +19,9 @@ Exit codes: 0 pass or warn (--strict: warn is 1) · 1 fail · 2 bad arguments, s
 3 inconclusive · 4 could not run: environment, driver, preflight · 5 a fault could not be proven undone
 (outranks all others) · 70 a bug in the harness · 130 interrupted, faults undone.
 """
+
+if TYPE_CHECKING:
+    from harness.cli.judging import Judged
 
 app = typer.Typer(
     name="harness",
@@ -41,12 +47,25 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 on warn.")]
 
 RESULTS = Path("results")
 
+# What a file system answers when it is full, not ours to write to, or not what the arguments take it for.
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO}
+
 
 class ShopVersion(StrEnum):
     """The versions of the demo shop that the sandbox can run."""
 
     GOOD = "good"
     BAD = "bad"
+
+
+class Form(StrEnum):
+    """What `harness report` can print."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    HTML = "html"
+    JSON = "json"
 
 
 @app.command()
@@ -62,8 +81,7 @@ def run(
     from harness.cli.run import run_scenario
 
     done = run_scenario(scenario, results=results, time_scale=time_scale, plain=plain or as_json)
-    typer.echo(done.json if as_json else done.text)
-    raise typer.Exit(done.exit_code(strict=strict))
+    _end(done, strict=strict, as_json=as_json)
 
 
 @app.command()
@@ -98,31 +116,33 @@ def judge(directory: RunDirectory, strict: Strict = False, as_json: Json = False
     from harness.cli.judging import judge_directory
 
     done = judge_directory(directory)
-    typer.echo(done.json if as_json else done.text)
-    raise typer.Exit(done.exit_code(strict=strict))
+    _end(done, strict=strict, as_json=as_json)
 
 
 @app.command()
 def report(
     directory: RunDirectory,
-    form: Annotated[str, typer.Option("--format", help="text, markdown, junit, html or json.")] = "text",
+    form: Annotated[Form, typer.Option("--format", help="What to print.")] = Form.TEXT,
 ) -> None:
     """Print a report of a recorded run; writes nothing."""
     from harness.cli.judging import report_of
 
-    typer.echo(report_of(directory, form), nl=False)
+    typer.echo(report_of(directory, form.value), nl=False)
 
 
 @app.command()
 def runs(
     scenario: Annotated[str | None, typer.Argument(help="Only runs of this scenario.")] = None,
     results: Results = RESULTS,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many, newest first.")] = 20,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=100_000, help="How many, newest first.")] = 20,
 ) -> None:
     """List the newest runs and their verdicts."""
     from harness.store import Store
 
-    for entry in Store(results).newest(count, scenario):
+    entries = Store(results).newest(count, scenario)
+    if not entries:
+        typer.echo(f"no runs{f' of {scenario}' if scenario else ''} in {results}", err=True)
+    for entry in entries:
         typer.echo(f"{entry.started}  {entry.verdict:<12}  {entry.status:<11}  {entry.run}  {entry.headline}")
 
 
@@ -161,20 +181,43 @@ def sandbox_down() -> None:
     typer.echo(down())
 
 
+def _end(done: Judged, *, strict: bool, as_json: bool) -> None:
+    typer.echo(done.json if as_json else done.text)
+    if done.unwritten:
+        typer.echo(f"error: the reports could not be written: {done.unwritten}", err=True)
+    raise typer.Exit(done.exit_code(strict=strict))
+
+
 def main() -> None:
     """Entry point: run the command; turn every expected error into one message on stderr and its exit code."""
+    out = take_over()
+    code = _command()
+    sys.stdout.flush()
+    if out.lost is not None:
+        typer.echo(f"error: standard output could not be written: {out.lost}", err=True)
+        code = code or ExitCode.ENVIRONMENT
+    sys.exit(code)
+
+
+def _command() -> int:
+    """The exit code of the command that was asked for."""
     try:
-        app()
+        with raising():
+            app()
     except HarnessError as error:
         typer.echo(f"error: {error}", err=True)
         if error.hint:
             typer.echo(f"  hint: {error.hint}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
-    except Exception:  # a bug: everything expected is a HarnessError
-        import traceback
+        return error.exit_code
+    except SystemExit as ended:  # how typer ends every command
+        return ended.code if isinstance(ended.code, int) else ExitCode.PASS
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            typer.echo(f"error: {error}\n  hint: free that disk, mend its permissions, or name another place", err=True)
+            return ExitCode.ENVIRONMENT
+        import traceback  # a bug: everything else that is expected is a HarnessError
 
         traceback.print_exc()
         typer.echo("error: this is a bug in the harness; the traceback is above", err=True)
-        sys.exit(ExitCode.BUG)
+        return ExitCode.BUG
+    return ExitCode.PASS

@@ -10,6 +10,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -58,11 +59,12 @@ def run_scenario(scenario: str, *, results: Path, time_scale: float, plain: bool
     plan = load_plan(scenario, time_scale=time_scale)
     for line in heal_leftovers(results):
         _say(line)
-    with _target(plan) as ready:
-        target.reach(ready.service.url)
+    with Signals() as signals, _target(plan, signals) as ready:
+        with signals.raising():
+            target.reach(ready.service.url)
         record = Record.create(results, ready, given=_given(ready), environment=_environment())
         _say(f"getting ready; the record is {record.directory}")
-        _conduct(ready, record, plain=plain)
+        _conduct(ready, record, signals, plain=plain)
     return judge_directory(record.directory)
 
 
@@ -76,10 +78,10 @@ def heal_leftovers(results: Path) -> Sequence[str]:
 
 
 @contextmanager
-def _target(plan: Plan) -> Iterator[Plan]:
+def _target(plan: Plan, signals: Signals) -> Iterator[Plan]:
     """The plan bound to its target; a sandbox that was not up is started for the run and ended after it."""
     if plan.service.sandbox is None:
-        yield plan
+        yield _at_home(plan)
         return
     running = sandbox_status(default_state_dir())
     if running:
@@ -89,10 +91,21 @@ def _target(plan: Plan) -> Iterator[Plan]:
     _say(f"starting a sandbox with the {plan.service.sandbox} shop")
     directory = Path(tempfile.mkdtemp(prefix="lch-sandbox-"))
     try:
-        yield _bound(plan, sandbox_up(plan.service.sandbox, directory, owned=True))
+        with signals.raising():
+            endpoints = sandbox_up(plan.service.sandbox, directory, owned=True)
+        yield _bound(plan, endpoints)
     finally:
         sandbox_down(directory)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _at_home(plan: Plan) -> Plan:
+    """The plan with `~` in its kubeconfig's path spelled out, which not every Kubernetes client does."""
+    cluster = plan.service.cluster
+    if cluster is None or cluster.kubeconfig is None:
+        return plan
+    cluster = replace(cluster, kubeconfig=str(Path(cluster.kubeconfig).expanduser()))
+    return replace(plan, service=replace(plan.service, cluster=cluster))
 
 
 def _same_version(plan: Plan, running: Endpoints) -> None:
@@ -105,7 +118,7 @@ def _bound(plan: Plan, endpoints: Endpoints) -> Plan:
     return bound(plan, url=endpoints.url, kubeconfig=endpoints.kubeconfig, prometheus_url=endpoints.prometheus_url)
 
 
-def _conduct(plan: Plan, record: Record, *, plain: bool) -> None:
+def _conduct(plan: Plan, record: Record, signals: Signals, *, plain: bool) -> None:
     logs = record.directory / "logs"
     cluster = plan.service.cluster
     drivers = Drivers(
@@ -115,10 +128,10 @@ def _conduct(plan: Plan, record: Record, *, plain: bool) -> None:
         cluster=KubernetesObserver(plan, run=record.name, log_dir=logs) if cluster else None,
     )
     try:
-        with Signals() as signals, watching(plan, plain=plain) as watch:
+        with watching(plan, plain=plain) as watch:
             conduct(plan, compile_plan(plan), drivers, MonotonicClock(), record, signals=signals, watch=watch)
     except Exception as error:
-        if not isinstance(error, HarnessError):
+        if not isinstance(error, (HarnessError, OSError)):
             (logs / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         raise
     finally:

@@ -1,19 +1,30 @@
-"""Ctrl-C and SIGTERM as something to poll: the conductor then brings the run down in order."""
+"""Ctrl-C, SIGTERM and the terminal's end: an error where nothing is under way, else something to poll."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
+from harness.errors import StoppedError
 from harness.history.events import Interrupted, Stamped
+
+_Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """While entered, a signal raises StoppedError wherever the main thread is."""
+    with _handled(_raise):
+        yield
 
 
 class Signals:
     """
-    While entered, SIGINT and SIGTERM are noted instead of ending the process.
+    While entered, signals are noted instead of ending the process.
 
     Every signal is reported; the conductor brings the run down at the first. A second Ctrl-C changes nothing: faults
     are being undone, and that is not skipped.
@@ -23,23 +34,31 @@ class Signals:
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._write_fd, False)
         self._noted: list[Stamped] = []
-        self._former: dict[int, object] = {}
+        self._handled = _handled(self._note)
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._former[number] = signal.signal(number, self._note)
+        self._handled.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, former in self._former.items():
-            signal.signal(number, former)  # type: ignore[arg-type]
+        self._handled.__exit__(None, None, None)
         os.close(self._read_fd)
         os.close(self._write_fd)
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """While entered, a signal raises StoppedError after all, one that was noted before at once."""
+        with raising():
+            for stamped in self.poll():
+                if isinstance(stamped.body, Interrupted):
+                    raise _stopped(stamped.body.signal)
+            yield
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted.append(Stamped(mono_ns=time.monotonic_ns(), body=Interrupted(signal=signal.Signals(number).name)))
+        name = signal.Signals(number).name
+        self._noted.append(Stamped(mono_ns=time.monotonic_ns(), body=Interrupted(signal=name)))
         os.write(self._write_fd, b"!")
 
     def fds(self) -> Sequence[int]:
@@ -52,3 +71,25 @@ class Signals:
         if noted:
             os.read(self._read_fd, len(noted))
         return noted
+
+
+@contextmanager
+def _handled(handler: _Handler) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP go to the handler; SIGHUP not under nohup, which means to outlive the terminal."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    former = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)
+
+
+def _raise(number: int, _frame: FrameType | None) -> None:
+    raise _stopped(signal.Signals(number).name)
+
+
+def _stopped(name: str) -> StoppedError:
+    return StoppedError(f"stopped by {name}")

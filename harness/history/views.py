@@ -248,7 +248,8 @@ class _Fold:
                 known.action_ns = None if name in _probes(known.fault) else t_ns
             case RollbackRequested() if known.rollback_requested_ns is None:
                 known.rollback_requested_ns = t_ns
-                self._all_open(known, self._opened if known.confirmed and self._opened else (t_ns, t_ns))
+                if known.confirmed and self._opened:  # else it may be on unseen: what canaries say comes a second late
+                    self._all_open(known, self._opened)
             case RollbackCompleted():
                 known.rollback_ns = t_ns
                 known.rollback_failed = None  # tried again, and done

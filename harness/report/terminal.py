@@ -44,7 +44,7 @@ def summary(run: Run, verdict: Verdict, directory: str) -> RenderableType:
         ("rules", _rules(verdict)),
         ("timings", _timings(run, verdict)),
         ("impacts", _impacts(verdict)),
-        ("load", _load(verdict)),
+        ("load", _load(run, verdict)),
         ("validity", _validity(verdict)),
         ("files", Text(f"{directory}/{{{','.join(FILES)}}}", overflow="fold")),
     )
@@ -130,7 +130,8 @@ def _impacts(verdict: Verdict) -> RenderableType | None:
     return table if table.rows else None
 
 
-def _load(verdict: Verdict) -> RenderableType:
+def _load(run: Run, verdict: Verdict) -> RenderableType:
+    """A line for each phase, and over all what the bad arrivals died of."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for row in rows.load_rows(verdict):
         load = row.result.load
@@ -143,7 +144,8 @@ def _load(verdict: Verdict) -> RenderableType:
             f"{words.count(load.planned)} planned, {words.count(load.ok)} ok" + (f", {bad}" if bad else ""),
             f"p50 {p50}  p95 {p95}  p99 {p99}",
         )
-    return table
+    errors = ", ".join(f"{kind} {words.count(number)}" for kind, number in rows.error_rows(run))
+    return Group(table, Text(f"errors: {errors}")) if errors else table
 
 
 def _validity(verdict: Verdict) -> RenderableType | None:

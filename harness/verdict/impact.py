@@ -63,8 +63,12 @@ def impacts_of(row: Row, around: Surroundings, faults: Sequence[FaultWindow]) ->
 
 
 def fault_on(window: FaultWindow) -> tuple[float, float] | None:
-    """When the fault came into force, seconds; None when it was not confirmed."""
-    return None if window.confirmed is None else (window.confirmed[0] / 1e9, window.confirmed[1] / 1e9)
+    """When the fault came into force, seconds; None when it was not confirmed, or its injection failed."""
+    return (
+        None
+        if window.confirmed is None or window.failed is not None
+        else (window.confirmed[0] / 1e9, window.confirmed[1] / 1e9)
+    )
 
 
 def _found(row: Row, calm: frozenset[int], hold_bins: int) -> tuple[float, list[Segment]]:

@@ -311,7 +311,7 @@ def _headline(verdict: Verdict, ending: str) -> str:
         kept = sum(1 for finding in verdict.findings if finding.outcome is Outcome.PASS)
         confirmed = sum(1 for check in verdict.validity if check.check == "fault_confirmed")
         faults = f", {confirmed} fault{'s' if confirmed > 1 else ''} confirmed and gone" if confirmed else ""
-        return f"{kept} thresholds kept{faults}"
+        return f"{kept} threshold{'s' if kept != 1 else ''} kept{faults}"
     if verdict.status is Status.ABORTED:
         return f"aborted: {ending}"
     return _decisive(verdict, ending)

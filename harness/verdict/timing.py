@@ -131,7 +131,7 @@ def _judged(clocked: Clocked, rule: TimingRule | None) -> tuple[Outcome | None, 
 def _clocked(seen: Observed, fault: Fault, window: FaultWindow, timing: Timing) -> Clocked:
     on = fault_on(window)
     if on is None:
-        return _nothing(Reason.NOT_RUN, f"fault {fault.name} was not confirmed: {window.evidence}")
+        return _nothing(Reason.NOT_RUN, f"fault {fault.name} was not confirmed: {window.failed or window.evidence}")
     if timing is Timing.DETECTION:
         return _detection(seen, window, on)
     if timing is Timing.REDUNDANCY:

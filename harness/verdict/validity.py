@@ -76,7 +76,8 @@ def phase_check(window: Window) -> Check:
 
 def fault_checks(fault: Fault, window: FaultWindow, events: Iterable[Event]) -> list[Check]:
     """Whether a fault was seen in force and seen gone, and whether the watch could see it all the time."""
-    confirmed = Outcome.PASS if window.confirmed else Outcome.INCONCLUSIVE
+    # What was seen of a fault that could not be injected was somebody else's doing.
+    confirmed = Outcome.PASS if window.confirmed and window.failed is None else Outcome.INCONCLUSIVE
     checks = [_fault_check("fault_confirmed", fault, confirmed, window.failed or window.evidence)]
     if window.requested_ns is not None:
         gone = window.gone is not None and window.rollback_failed is None

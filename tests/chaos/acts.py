@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,12 @@ def take(thing: str) -> None:
 def put_slowly(thing: str, seconds: float) -> None:
     put(thing)
     time.sleep(seconds)
+
+
+def put_and_leave_running(thing: str) -> None:
+    """Starts a program and does not wait for it, as a stress tool may be started."""
+    subprocess.Popen(["sleep", "60"])
+    put(thing)
 
 
 def put_stubbornly(thing: str, seconds: float) -> None:

@@ -116,6 +116,19 @@ def test_a_rollback_cuts_a_running_activity_short(stage: Any, act: str) -> None:
     assert "cut short" in failed[0]
 
 
+def test_a_program_that_an_activity_left_running_ends_with_its_fault(stage: Any) -> None:
+    fault = stage.fault([stage.act("put_and_leave_running", thing=str(stage.thing))], [stage.take])
+    driver = stage.play(fault)
+    driver.preflight()
+    driver.inject(fault)
+    stage.until(InjectCompleted)
+    assert len(stage.processes("sleep")) == 1
+    driver.rollback(fault)
+    stage.until(RollbackCompleted)
+    driver.close()
+    assert stage.processes("sleep") == []
+
+
 def test_pauses_do_not_keep_a_rollback_waiting(stage: Any) -> None:
     fault = stage.fault([{**stage.put, "pauses": {"after": 60}}, {**stage.put, "name": "again"}], [stage.take])
     driver = stage.play(fault)

@@ -1,11 +1,13 @@
 """The ledger on disk."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.drivers.chaos import ledger
+from harness.drivers.chaos import ledger, undo
+from harness.drivers.chaos.heal import heal
 from harness.drivers.chaos.ledger import Entry, State
 
 ENTRY = Entry(
@@ -51,3 +53,20 @@ def test_a_ledger_has_one_living_owner(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with ledger.owned(tmp_path) as third:
         assert third
+
+
+def test_healing_on_a_full_disk_says_that_the_fault_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ledger.path_of(tmp_path / "a/20261121-010203-ab12/chaos", "cut")
+    path.parent.mkdir(parents=True)
+    ledger.write(path, ENTRY)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(undo, "play", full)
+    (healed,) = heal(tmp_path)
+
+    assert (healed.outcome, healed.fault) == (State.NOT_UNDONE, "cut")
+    assert "No space left on device" in healed.detail

@@ -9,8 +9,9 @@ import pytest
 from conductor_stage import Stage, small_plan, without_faults
 
 from harness import record
+from harness.drivers import fake
 from harness.drivers.fake import Degraded
-from harness.errors import DriverError
+from harness.errors import DriverError, PlanError, Problem, StoppedError
 from harness.history.events import (
     AbortTripped,
     Body,
@@ -20,6 +21,7 @@ from harness.history.events import (
     InjectCompleted,
     InjectRequested,
     Interrupted,
+    LoadStartRequested,
     LoadStopped,
     LoadStopRequested,
     PhaseEnded,
@@ -96,6 +98,31 @@ def test_ctrl_c_during_a_fault_undoes_it_and_keeps_the_record(tmp_path: Path) ->
     verdict = judge(record.read(stage.record.directory))
     assert (verdict.status, verdict.verdict) == (Status.INTERRUPTED, Outcome.INCONCLUSIVE)
     assert [phase.name for phase in verdict.phases if phase.load.sent > 0] == ["baseline", "stress"]
+
+
+def test_ctrl_c_in_preflight_starts_nothing(tmp_path: Path) -> None:
+    """Nothing is there to be brought down: the run ends at once, as interrupted, and the record says so."""
+    stage = Stage(tmp_path, interrupt_at_s=0)
+
+    with pytest.raises(StoppedError, match=r"^stopped by SIGINT$"):
+        stage.play()
+    assert [type(body) for body in stage.bodies(LoadStartRequested, InjectRequested)] == []
+    assert stage.bodies(RunEnded) == [
+        RunEnded(status=Status.INTERRUPTED, detail="ended before the load started: stopped by SIGINT")
+    ]
+
+
+def test_a_plan_that_does_not_fit_the_cluster_is_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fault driver names the line; the observer would only say that there is nothing to watch."""
+
+    def unfit(_: object) -> None:
+        raise PlanError((Problem(path="a.yaml", line=7, where="", what="no pod of zone 'zone-q'"),))
+
+    monkeypatch.setattr(fake.FakeFaults, "preflight", unfit)
+    monkeypatch.setattr(fake.FakeCluster, "preflight", lambda _: pytest.fail("not asked"))
+
+    with pytest.raises(PlanError, match=r"^a\.yaml:7: no pod of zone 'zone-q'$"):
+        Stage(tmp_path).play()
 
 
 def test_an_abort_threshold_stops_the_run(tmp_path: Path) -> None:
@@ -181,8 +208,6 @@ def test_a_driver_that_breaks_at_any_poll_is_survived(
     tmp_path: Path, driver: str, nth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever driver raises, whenever, the run ends as crashed, readable, and never as a pass."""
-    from harness.drivers import fake
-
     kind = {"load": fake.FakeLoad, "faults": fake.FakeFaults, "cluster": fake.FakeCluster, "metrics": fake.FakeMetrics}[
         driver
     ]

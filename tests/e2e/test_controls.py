@@ -139,6 +139,23 @@ def test_ctrl_c_during_a_fault_undoes_it(standing: Workplace) -> None:
     assert next(p["verdict"] for p in verdict["phases"]) == "pass"  # type: ignore[attr-defined]  # baseline was whole
 
 
+def test_a_terminal_that_goes_away_during_a_fault_is_an_interruption(standing: Workplace) -> None:
+    """Nobody reads any more and SIGHUP comes: the fault is undone and the run judged all the same."""
+    standing.write("scenarios/short.yaml", short("zone-partition"))
+    process = standing.start("run", "short", "--plain")
+    standing.wait_for_event("short", "inject_completed")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+
+    assert process.wait(timeout=120) == 130
+    assert policies(standing) == []
+    verdict = standing.verdict("short")
+    assert (verdict["status"], verdict["restored"]) == ("interrupted", True)
+
+
 def test_kill_minus_nine_during_a_fault_leaves_neither_fault_nor_process(standing: Workplace) -> None:
     """The watchdog undoes what the killed harness cannot; the record so far is readable and judged inconclusive."""
     standing.write("scenarios/short.yaml", short("zone-partition"))

@@ -327,3 +327,21 @@ def test_a_run_ended_as_its_last_event_says(status: ev.Status) -> None:
 
 def test_a_history_without_an_end_is_a_crash() -> None:
     assert status_of(history((1, ev.RunStarted(run="x", wall_ns=0)))) is ev.Status.CRASHED
+
+
+def test_a_cut_not_yet_seen_is_not_gone_because_its_rollback_was_asked_for() -> None:
+    """A record that breaks off there (SIGKILL, a full disk) proves nothing; with the rollback's end it would."""
+    open_paths = [
+        (0, ev.CanarySeen(from_zone=here, to_zone=there, ok=True, lo_ns=0, hi_ns=0))
+        for here, there in (("zone-a", "zone-a"), ("zone-a", "zone-b"), ("zone-b", "zone-a"))
+    ]
+    begun = (
+        *open_paths,
+        (1000, ev.InjectRequested(fault="cut")),
+        (1010, ev.InjectCompleted(fault="cut")),
+        (1020, ev.RollbackRequested(fault="cut")),
+    )
+    (torn,) = fault_windows(CUT, history(*begun))
+    (whole,) = fault_windows(CUT, history(*begun, (1100, ev.RollbackCompleted(fault="cut"))))
+
+    assert (torn.gone, whole.gone) == (None, (1100 * MS, 1100 * MS))

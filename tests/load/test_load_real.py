@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -277,21 +278,33 @@ def test_an_http_error_is_a_failure_with_ordinary_and_fast_users_alike(driver_of
     assert {error for frame in played.frames for error in frame.errors} == {("http_503", 60)}
 
 
-def test_a_task_that_raises_is_a_failed_arrival(driver_of, stub, tmp_path):
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        ("1 / 0", {"lost": 40, "task raised ZeroDivisionError": 40}),  # a mistake in the locustfile
+        ("raise ConnectionResetError(104, 'reset')", {"failed": 40, "reset": 40}),  # a client Locust does not know
+        ("self.client.get('/items'); 1 / 0", {"failed": 40, "ZeroDivisionError": 40}),  # perhaps of a wrong answer
+    ],
+)
+def test_a_task_that_raises_blames_the_service_only_when_it_was_asked(driver_of, stub, tmp_path, work, told):
     locustfile = tmp_path / "raising.py"
-    locustfile.write_text("from locust import User, task\nclass One(User):\n    @task\n    def work(self): 1 / 0\n")
+    user = f"class One(HttpUser):\n    @task\n    def work(self): {work}\n"
+    locustfile.write_text(f"from locust import HttpUser, task\n{user}")
     played = play(
         driver_of(load_plan(stub.url, per_s=40, phases=(phase("a", 0, 1),), locustfile=str(locustfile))), CLOCK, 1
     )
     assert_conserved(played)
-    assert {(frame.series, frame.errors) for frame in played.frames if frame.sent} == {("work", (("exception", 20),))}
+    seen = Counter({name: played.total(name) for name in ("failed", "lost")})
+    for frame in played.frames:
+        seen.update(dict(frame.errors))
+    assert +seen == told
 
 
 def test_a_broken_locustfile_is_a_driver_error_that_says_so(tmp_path, stub):
     locustfile = tmp_path / "broken.py"
     locustfile.write_text("import nothing_of_that_name\n")
     driver = LocustDriver(load_plan(stub.url, locustfile=str(locustfile)), log_dir=tmp_path)
-    with pytest.raises(DriverError, match="No module named 'nothing_of_that_name'"):
+    with pytest.raises(DriverError, match=r"broken\.py: ModuleNotFoundError: No module named 'nothing_of_that_name'"):
         driver.prepare()
 
 

@@ -66,3 +66,16 @@ def test_an_unjudged_run_is_refused(tmp_path: Path) -> None:
     """A directory without a verdict names itself in the error."""
     with pytest.raises(RecordError, match=r"nowhere: not a judged run"):
         Store(tmp_path).add(tmp_path / "nowhere")
+
+
+def test_looking_for_runs_where_there_are_none_makes_nothing(tmp_path: Path) -> None:
+    """A mistyped --results must not leave a folder behind."""
+    assert Store(tmp_path / "nowhere").newest(5) == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_not_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_text("not a database, but long enough to be taken for a damaged one" * 20)
+
+    with pytest.raises(RecordError, match=r"index\.sqlite: file is not a database"):
+        Store(tmp_path).newest(5)

@@ -41,7 +41,7 @@ def heal(results_dir: Path) -> tuple[Healed, ...]:
             continue
         with ledger.owned(folder) as ours:
             if ours:
-                healed += [_healed(path, until) for path in sorted(folder.glob("*.json")) if _left(path)]
+                healed += [_tried(path, until) for path in sorted(folder.glob("*.json")) if _left(path)]
     return tuple(healed)
 
 
@@ -50,6 +50,13 @@ def _left(path: Path) -> bool:
         return ledger.read(path).state is not ledger.State.UNDONE
     except ValueError:
         return True  # reported below, not hidden
+
+
+def _tried(path: Path, until: float) -> Healed:
+    try:
+        return _healed(path, until)
+    except OSError as problem:  # a full disk: the ledger would go on saying that it is armed
+        return _not_undone(path, path.stem, path.parents[2].name, str(problem))
 
 
 def _healed(path: Path, until: float) -> Healed:

@@ -46,7 +46,7 @@ def _problem(run: Document) -> str:
     cause = lines[-1].splitlines()[-1] if lines else "no reason given"
     if "status" not in run and cause.startswith("SystemExit"):
         return "was cut short"
-    return f"failed: {cause.removeprefix('chaoslib.exceptions.ActivityFailed: ')}"
+    return f"failed: {cause.replace('chaoslib.exceptions.ActivityFailed: ', '')}"  # it may be wrapped twice
 
 
 def held(experiment: Document, hold_s: float) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Session:
         self._deadline: asyncio.TimerHandle | None = None
         self._cause = ""  # of the child's death, where it is known
         self._asked = False
+        self._ended = False
         self._playing = False
         self._method_told = False
         self._rolled_back: str | None = None  # what the child said of its rollbacks; None: nothing
@@ -124,10 +125,11 @@ class Session:
             self.ask_rollback()
 
     async def end(self) -> None:
-        """End the child; one that plays is killed. Idempotent."""
+        """End the child, one that plays by force, and all that its activities left running. Idempotent."""
         child = self._child
-        if child is None:
+        if child is None or self._ended:
             return
+        self._ended = True
         assert child.stdin is not None
         child.stdin.close()
         try:
@@ -135,6 +137,7 @@ class Session:
         except TimeoutError:
             self._kill("did not leave")
             await child.wait()
+        _end_group(child.pid)
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -289,7 +292,10 @@ class Session:
         child = self._child
         if child is not None and child.returncode is None:
             self._cause = f"its process {reason}"
-            with suppress(ProcessLookupError):
-                os.killpg(
-                    child.pid, signal.SIGKILL
-                )  # its own session, hence its group, with what its activities started
+            _end_group(child.pid)
+
+
+def _end_group(leader: int) -> None:
+    """Kill what runs in a child's own session, hence its group: the child, and what its activities started."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)

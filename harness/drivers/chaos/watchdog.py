@@ -69,14 +69,12 @@ def _undo(entry: Path, child: psutil.Process | None) -> None:
 
 
 def _end(child: psutil.Process) -> None:
-    """Let the child end by itself for a while, then kill it with all that its activities started."""
+    """Let the child end by itself for a while, then kill it; in any case kill what its activities left running."""
     until = time.monotonic() + _PATIENCE_S
-    while _alive(child):
-        if time.monotonic() > until:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            return
+    while _alive(child) and time.monotonic() < until:
         time.sleep(_LOOK_S)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _alive(child: psutil.Process) -> bool:

@@ -65,12 +65,8 @@ class Engine:
     def _master_runner(self) -> Any:
         # Locust would otherwise collapse and respawn all users a minute after a worker died.
         runners.HEARTBEAT_LIVENESS = 1 << 40
-        user_classes, _ = load_locustfile(self._spec.locustfile)
-        if not user_classes:
-            raise ValueError(f"{self._spec.locustfile}: no User class in it; declare one that is not abstract")
-        environment = Environment(
-            user_classes=list(user_classes.values()), events=locust.events, host=self._spec.host, stop_timeout=0
-        )
+        user_classes = _user_classes(self._spec.locustfile)
+        environment = Environment(user_classes=user_classes, events=locust.events, host=self._spec.host, stop_timeout=0)
         runner = environment.create_master_runner("127.0.0.1", 0)
         environment.events.init.fire(environment=environment, runner=runner, web_ui=None)  # type: ignore[no-untyped-call]
         for name in ("hello", "ready", "unready", "begun", "frames", "exceeded", "drained"):
@@ -254,6 +250,20 @@ class Engine:
             while data:
                 data = data[nb_write(self._out_fd, data) :]
             self._out.get()
+
+
+class LocustfileError(Exception):
+    """The person's locustfile cannot be used."""
+
+
+def _user_classes(locustfile: str) -> list[type[locust.User]]:
+    try:
+        user_classes, _ = load_locustfile(locustfile)
+    except Exception as error:  # importing it runs the person's code
+        raise LocustfileError(f"{locustfile}: {type(error).__name__}: {error}") from error
+    if not user_classes:
+        raise LocustfileError(f"{locustfile}: no User class in it; declare one that is not abstract")
+    return list(user_classes.values())
 
 
 def _ending(child: Child) -> str:

@@ -24,7 +24,7 @@ from locust.exception import (
 )
 from locust.user.task import LOCUST_STATE_STOPPING, DefaultTaskSet, TaskSet
 
-from harness.drivers.locust.outcomes import error_class
+from harness.drivers.locust.outcomes import error_class, is_of_the_network
 from harness.drivers.locust.slots import Cut, Pool
 
 _FLOW = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately)
@@ -57,8 +57,11 @@ def _paced(execute: Callable[[Any, Any], None], pool: Pool, complaints: Complain
         except (StopUser, StopTest, GreenletExit):
             raise  # the user ends, and its arrival with it
         except Exception as error:
-            arrival.error = arrival.error or "exception"
             complaints.say(error)
+            if arrival.name is None and not is_of_the_network(error):
+                pool.lose(arrival, f"task raised {type(error).__name__}")  # nothing was asked of the service
+            else:
+                arrival.error = arrival.error or error_class(error)
         pool.finish(arrival)
 
     return execute_task

@@ -58,6 +58,11 @@ def error_class(error: object, status: int = 0) -> str:
     return f"http_{status}" if status >= 400 else type(error).__name__
 
 
+def is_of_the_network(error: BaseException) -> bool:
+    """Whether `error`, raised by a task, tells of the service or of the way there, not of a mistake in the task."""
+    return isinstance(error, OSError) or error_class(error) != type(error).__name__
+
+
 def _causes(error: object) -> Iterator[BaseException]:
     """The error, what it wraps, and so on, outermost first."""
     seen: list[BaseException] = []

@@ -200,6 +200,12 @@ class Pool:
         if not arrival.settled:
             self._settle(arrival, cut=False)
 
+    def lose(self, arrival: Arrival, why: str) -> None:
+        """The task that ran the arrival broke by itself; does nothing when the deadline was quicker."""
+        if not arrival.settled:
+            arrival.settled = True
+            self._tally.lost(arrival.intended_ns, why)
+
     def request(self, arrival: Arrival, name: str, sent_ns: int, error: str | None) -> None:
         """A request of the arrival ended now; the first gives the arrival its name and time of sending."""
         if arrival.name is None:

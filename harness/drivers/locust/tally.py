@@ -49,6 +49,12 @@ class Tally:
         cell.dropped += 1
         cell.fail(intended_ns, "dropped")
 
+    def lost(self, intended_ns: int, why: str) -> None:
+        """The arrival's task broke before it asked anything of the service."""
+        cell = self._cell("", intended_ns)
+        cell.lost += 1
+        cell.errors[why] += 1
+
     def take(self) -> tuple[LoadFrame, ...]:
         """Everything counted since the last call."""
         cells, self._cells = self._cells, {}
@@ -75,10 +81,23 @@ class Tally:
 class _Cell:
     """The counts of one second and series; a LoadFrame in the making."""
 
-    __slots__ = ("bad", "dropped", "errors", "failed", "good", "lag", "ok", "response", "sent", "service", "timed_out")
+    __slots__ = (
+        "bad",
+        "dropped",
+        "errors",
+        "failed",
+        "good",
+        "lag",
+        "lost",
+        "ok",
+        "response",
+        "sent",
+        "service",
+        "timed_out",
+    )
 
     def __init__(self) -> None:
-        self.sent = self.ok = self.failed = self.timed_out = self.dropped = 0
+        self.sent = self.ok = self.failed = self.timed_out = self.dropped = self.lost = 0
         self.response, self.service, self.lag = Histogram(), Histogram(), Histogram()
         self.good, self.bad = [0] * BINS_PER_SECOND, [0] * BINS_PER_SECOND
         self.errors: Counter[str] = Counter()
@@ -96,6 +115,7 @@ class _Cell:
             failed=self.failed,
             timed_out=self.timed_out,
             dropped=self.dropped,
+            lost=self.lost,
             response=self.response,
             service=self.service,
             lag=self.lag,

@@ -143,7 +143,7 @@ class Worker:
         settled: Counter[int] = Counter()
         encoded = []
         for frame in frames:
-            settled[frame.second] += frame.sent + frame.dropped
+            settled[frame.second] += frame.sent + frame.dropped + frame.lost
             encoded.append(json.dumps(frame_to_dict(frame), separators=(",", ":")))
             gevent.sleep(0)  # encoding takes a millisecond; arrivals must not wait for all of it
         if encoded or health:
