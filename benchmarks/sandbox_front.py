@@ -19,8 +19,9 @@ import httptools
 import psutil
 import uvloop
 
-from harness.sandbox.http import Connection, Request, response
-from harness.sandbox.network.balance import Balancer, Ejection
+from harness.sandbox.http import Connection, Request, Taker, response
+from harness.sandbox.network.balance import Balancer
+from harness.sandbox.network.fabric import ATTEMPT_TIMEOUT_S
 from harness.sandbox.network.link import Links, Target
 from harness.sandbox.network.proxy import Front
 
@@ -62,12 +63,10 @@ class Client(asyncio.Protocol):
 async def serve(stub_port: int | None) -> None:
     """Be the stub, or the front of the stub at `stub_port`; print the own port; serve until killed."""
     loop = asyncio.get_running_loop()
-    take = stub
+    take: Taker = stub
     if stub_port is not None:
-        take = Front(Links(lambda _: True), Balancer(Ejection()))
-        take.attempt_timeout_s = 0.5
-        targets = [Target(f"10.42.0.{n}", 8080, stub_port) for n in range(1, 7)]
-        take.set_targets({target.key: target for target in targets})
+        take = front = Front(Links(lambda _: True), Balancer(), ATTEMPT_TIMEOUT_S)
+        front.set_targets([Target(f"10.42.0.{n}", 8080, stub_port) for n in range(1, 7)])
     server = await loop.create_server(lambda: Connection(take), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()

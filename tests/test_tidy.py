@@ -1,6 +1,7 @@
 """Style as a test: what the linters do not know about this repository's rooms."""
 
 import ast
+import importlib.util
 import io
 import tokenize
 from pathlib import Path
@@ -68,6 +69,24 @@ def test_modules_stay_readable(path: Path) -> None:
 
     assert long == []
     assert text.count("\n") <= 450
+
+
+@pytest.mark.parametrize("path", python_files("benchmarks"), ids=lambda path: path.stem)
+def test_benchmarks_use_what_there_is(path: Path) -> None:
+    """A benchmark is run by hand and seldom: what it imports from the harness must not have gone meanwhile."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wanted = [
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("harness")
+        for alias in node.names
+    ]
+
+    assert [one for one in wanted if not _exists(*one)] == []
+
+
+def _exists(module: str, name: str) -> bool:
+    return hasattr(importlib.import_module(module), name) or importlib.util.find_spec(f"{module}.{name}") is not None
 
 
 def test_no_module_is_a_drawer() -> None:
