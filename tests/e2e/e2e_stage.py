@@ -53,6 +53,7 @@ class Workplace:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_as_in_a_terminal,  # noqa: PLW1509 - the tests have no threads
         )
         self.processes.append(process)
         return process
@@ -91,6 +92,12 @@ class Workplace:
     def leftovers(self) -> list[str]:
         """The command lines of all that still runs here."""
         return sorted(" ".join(process.cmdline()) for process in self.belonging())
+
+
+def _as_in_a_terminal() -> None:
+    """The tests may run under nohup, or in a background that ignores Ctrl-C; what they test must not."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _mentions(process: psutil.Process, mark: str) -> bool:

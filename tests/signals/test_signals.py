@@ -1,6 +1,7 @@
 """Signals are noted while something must be brought down in order, and raise where nothing is under way."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +10,14 @@ from harness.errors import ExitCode, StoppedError
 from harness.history.events import Interrupted
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def with_a_terminal() -> Iterator[None]:
+    """The tests may run under nohup themselves."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @pytest.mark.parametrize("number", STOPPING)
