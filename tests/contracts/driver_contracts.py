@@ -253,6 +253,9 @@ CLUSTER_CONTRACT = (
 
 # -- MetricsSource ----------------------------------------------------------------------------------------------------
 
+START_S, END_S = 1.0, 9.0  # a window that a late scrape or two do not leave without samples
+AGO_NS = 11 * S  # the run it belongs to began this long ago
+
 
 @dataclass(frozen=True)
 class MetricsSubject:
@@ -268,7 +271,7 @@ def answers_what_is_asked(subject: MetricsSubject) -> None:
         source.preflight()
         assert source.pending() == 0
         with prompt():
-            source.fetch(phase, 1.0, 3.0, subject.clock.wall_ns() - 5 * S)
+            source.fetch(phase, START_S, END_S, subject.clock.wall_ns() - AGO_NS)
         assert source.pending() == 1
         assert list(source.take()) == []
         collected(source, subject.clock, lambda _: source.pending() == 0)
@@ -293,13 +296,13 @@ def _roles(series: Sequence[Series]) -> set[tuple[str, str]]:
 
 
 def _inside(series: Series, plan: Plan) -> None:
-    """Samples in time order in the window [1, 3); counters may begin up to a scrape and a half before it."""
+    """Samples in time order in the window; counters may begin up to a scrape and a half before it."""
     assert isinstance(plan.service.prometheus, Prometheus)
     lead_s = 1.5 * plan.service.prometheus.scrape_interval_s if series.role in ("bad", "total") else 0.0
     times = [t_s for t_s, _ in series.samples]
     assert times == sorted(times)
     assert times
-    assert 1.0 - lead_s - 0.01 <= times[0] <= times[-1] <= 3.0 + 0.01
+    assert START_S - lead_s - 0.01 <= times[0] <= times[-1] <= END_S + 0.01
     assert series.labels == tuple(sorted(series.labels))
 
 
@@ -307,7 +310,7 @@ def asks_nothing_for_a_phase_that_needs_nothing(subject: MetricsSubject) -> None
     """A phase without SLIs from Prometheus is no fetch."""
     phase = next(phase for phase in subject.plan.phases if not phase.thresholds)
     with closing(subject.make()) as source:
-        source.fetch(phase, 1.0, 3.0, subject.clock.wall_ns() - 5 * S)
+        source.fetch(phase, START_S, END_S, subject.clock.wall_ns() - AGO_NS)
         assert source.pending() == 0
         assert list(source.take()) == []
 
@@ -316,7 +319,7 @@ def closes_with_a_fetch_under_way(subject: MetricsSubject) -> None:
     """Close is safe at any moment, and again."""
     subject.make().close()
     source = subject.make()
-    source.fetch(subject.plan.phases[-1], 1.0, 3.0, subject.clock.wall_ns() - 5 * S)
+    source.fetch(subject.plan.phases[-1], START_S, END_S, subject.clock.wall_ns() - AGO_NS)
     source.close()
     source.close()
 
