@@ -43,8 +43,9 @@ def _suites(verdict: Verdict) -> Iterable[tuple[str, list[TestCase]]]:
 
 
 def _rule_case(verdict: Verdict, finding: Finding) -> TestCase:
-    name = f"{finding.sli} {finding.tier.value} {finding.rule}"
-    message = f"{finding.detail} [{words.value(finding)}; {finding.reason.value}] {finding.source}"
+    name = f"{words.named(finding)} {finding.tier.value} {finding.rule}"
+    told = "; ".join(filter(None, (words.value(finding), finding.reason.value, finding.severity)))
+    message = " ".join(filter(None, (finding.detail, f"[{told}]", finding.runbook, str(finding.source))))
     return _case(f"{verdict.scenario}.{finding.phase}", name, finding.outcome, message)
 
 

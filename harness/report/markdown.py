@@ -36,7 +36,10 @@ def _verdict(run: Run, verdict: Verdict) -> str:
         facts.append("every fault proven gone" if verdict.restored else "**not every fault could be proven gone**")
     return (
         f"## {words.symbol(verdict.verdict)} {words.word(verdict.verdict)}: {_cell(verdict.scenario)}\n\n"
-        f"**{_cell(verdict.headline)}**\n\n" + " · ".join(facts)
+        f"**{_cell(verdict.headline)}**\n\n"
+        + "".join(f"{_cell(sentence)}\n" for sentence in verdict.summary)
+        + ("\n" if verdict.summary else "")
+        + " · ".join(facts)
     )
 
 

@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.history.load import FailedRequest, WorkerHealth
 from harness.history.run import Run
 from harness.plan.model import Tier, TimingRule
 from harness.report import words
 from harness.verdict.model import Check, Finding, Impact, Outcome, PhaseResult, Reason, TimingFinding, Verdict
 
 TIERS = (Tier.ABORT, Tier.FAIL, Tier.WARN, Tier.TARGET)
+FAILURES_PER_CLASS = 5  # of the recorded sample, in a report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,23 +40,27 @@ class RuleRow:
     """All rules on one SLI in one phase: the worst outcome, and the finding that decides it."""
 
     phase: str
-    sli: str
+    sli: str  # with its group, where each was judged apart: "latency_p95 [zone-a]"
     outcome: Outcome
     value: str
     interval: str
+    worst: str  # the worst stretch and when it was; empty where the whole phase is all there is
+    margin: str  # how far from the deciding limit
     limits: tuple[Limit, ...]  # most serious first
     decided_by: str  # the deciding rule with its tier; all rules that were kept when it passed
     detail: str
     reason: Reason
     evidence: str
+    severity: str  # of the deciding rule, "" without
+    runbook: str
     source: str  # path:line of the deciding rule
 
 
 def rule_rows(verdict: Verdict) -> tuple[RuleRow, ...]:
-    """One row per phase and SLI; breached first, then in the order of the plan."""
-    groups: dict[tuple[str, str], list[Finding]] = {}
+    """One row per phase, SLI and group; breached first, then in the order of the plan."""
+    groups: dict[tuple[str, str, str | None], list[Finding]] = {}
     for finding in verdict.findings:
-        groups.setdefault((finding.phase, finding.sli), []).append(finding)
+        groups.setdefault((finding.phase, finding.sli, finding.group), []).append(finding)
     rows = [_rule_row(group) for group in groups.values()]
     return tuple(sorted(rows, key=lambda row: words.SEVERITY[row.outcome]))
 
@@ -71,15 +77,19 @@ def _rule_row(group: list[Finding]) -> RuleRow:
     breached = f"{decisive.tier.value} {decisive.rule}"
     return RuleRow(
         phase=decisive.phase,
-        sli=decisive.sli,
+        sli=words.named(decisive),
         outcome=decisive.outcome,
         value=words.value(decisive),
         interval=words.interval(decisive),
+        worst=words.worst(decisive),
+        margin=words.margin(decisive),
         limits=limits,
         decided_by=" · ".join(kept) if decisive.outcome is Outcome.PASS else breached,
         detail=decisive.detail,
         reason=decisive.reason,
         evidence=_evidence(decisive),
+        severity=decisive.severity or "",
+        runbook=decisive.runbook or "",
         source=str(decisive.source),
     )
 
@@ -148,6 +158,7 @@ class ImpactRow:
     bad: str
     downtime: str
     fault: str
+    kind: str  # its shape, and the stream where it is one's alone
     impact: Impact
 
 
@@ -165,6 +176,7 @@ def impact_rows(verdict: Verdict) -> tuple[ImpactRow, ...]:
             bad=words.count(one.bad),
             downtime=words.duration(one.downtime_s),
             fault=one.fault or "none",
+            kind=" of ".join(filter(None, (one.shape and one.shape.value, one.stream))),
             impact=one,
         )
         for number, one in enumerate(sorted(verdict.impacts, key=lambda one: one.start_s), start=1)
@@ -191,6 +203,7 @@ class LoadRow:
     open: int  # sent - ok - failed - timed out: in flight when the record ended
     response: tuple[str, ...]  # p50, p95, p99, max
     lag: str
+    health: str  # the composite health score, "" where the service has none
 
 
 def load_rows(verdict: Verdict) -> tuple[LoadRow, ...]:
@@ -208,6 +221,7 @@ def _load_row(result: PhaseResult) -> LoadRow:
         open=load.sent - load.ok - load.failed - load.timed_out,
         response=tuple("-" if t is None else words.duration(t) for t in (times.p50, times.p95, times.p99, times.max)),
         lag="-" if result.lag_s_p99 is None else words.duration(result.lag_s_p99),
+        health="" if result.health is None else words.share(result.health),
     )
 
 
@@ -219,19 +233,23 @@ class WorkerRow:
     cpu_max: str
     cpu_mean: str
     stall_max: str
+    in_flight_max: str
+    clock: str  # the largest uncertainty of its clock
 
 
 def worker_rows(run: Run) -> tuple[WorkerRow, ...]:
     """One row per worker, by name."""
-    by_worker: dict[str, list[tuple[float, float]]] = {}
+    by_worker: dict[str, list[WorkerHealth]] = {}
     for one in run.health:
-        by_worker.setdefault(one.worker, []).append((one.cpu_ratio, one.stall_s_max))
+        by_worker.setdefault(one.worker, []).append(one)
     return tuple(
         WorkerRow(
             worker=worker,
-            cpu_max=words.share(max(cpu for cpu, _ in seen)),
-            cpu_mean=words.share(sum(cpu for cpu, _ in seen) / len(seen)),
-            stall_max=words.duration(max(stall for _, stall in seen)),
+            cpu_max=words.share(max(one.cpu_ratio for one in seen)),
+            cpu_mean=words.share(sum(one.cpu_ratio for one in seen) / len(seen)),
+            stall_max=words.duration(max(one.stall_s_max for one in seen)),
+            in_flight_max=words.count(max(one.in_flight for one in seen)),
+            clock=words.duration(max(one.clock_s for one in seen)),
         )
         for worker, seen in sorted(by_worker.items())
     )
@@ -243,6 +261,39 @@ def error_rows(run: Run) -> tuple[tuple[str, int], ...]:
     for frame in run.frames:
         seen.update(dict(frame.errors))
     return tuple(sorted(seen.items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """One failed request of the sample."""
+
+    at: str
+    request: str  # its name, with its stream where there are several
+    error: str
+    peer: str
+    response: str
+    detail: str
+
+
+def failure_rows(run: Run) -> tuple[FailureRow, ...]:
+    """The first failed requests of each error class in the sample, in time order."""
+    taken: Counter[str] = Counter()
+    chosen: list[FailedRequest] = []
+    for one in sorted(run.failures, key=lambda failed: (failed.t_ns, failed.error, failed.series)):
+        taken[one.error] += 1
+        if taken[one.error] <= FAILURES_PER_CLASS:
+            chosen.append(one)
+    return tuple(
+        FailureRow(
+            at=words.instant(one.t_ns / 1e9),
+            request=f"{one.stream}: {one.series}" if one.stream else one.series,
+            error=one.error,
+            peer=one.peer or "-",
+            response=words.duration(one.response_s),
+            detail=one.detail,
+        )
+        for one in chosen
+    )
 
 
 def log_rows(run: Run) -> tuple[tuple[str, str], ...]:

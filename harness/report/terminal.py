@@ -60,7 +60,8 @@ def _banner(run: Run, verdict: Verdict) -> RenderableType:
     first = Text(f"{words.symbol(verdict.verdict)} {words.word(verdict.verdict)}", style=f"bold {style}")
     first.append(f"  {verdict.scenario}", style="bold")
     first.append(f"  {run.plan.title}")
-    return Group(first, Text(f"  {verdict.headline}"), Text(f"  {_execution(run, verdict)}", style="dim"))
+    said = [Text(f"  {sentence}") for sentence in verdict.summary or (verdict.headline,)]
+    return Group(first, *said, Text(f"  {_execution(run, verdict)}", style="dim"))
 
 
 def _execution(run: Run, verdict: Verdict) -> str:
@@ -98,11 +99,18 @@ def _rules(verdict: Verdict) -> RenderableType | None:
                 row.phase,
                 row.sli,
                 row.value,
-                row.decided_by if row.outcome is Outcome.PASS else f"{row.decided_by} ({row.detail}) {row.source}",
+                row.decided_by if row.outcome is Outcome.PASS else _why_not(row),
             ),
         )
         for row in rows.rule_rows(verdict)
     )
+
+
+def _why_not(row: rows.RuleRow) -> str:
+    """The deciding rule, the reason, how grave it is and what to do, and where the rule is written."""
+    rule = f"{row.severity} {row.decided_by}" if row.severity else row.decided_by
+    worst = f"; worst {row.worst}" if row.worst else ""
+    return " ".join(filter(None, (rule, f"({row.detail}{worst})", row.runbook, row.source)))
 
 
 def _timings(run: Run, verdict: Verdict) -> RenderableType | None:
@@ -126,6 +134,7 @@ def _impacts(verdict: Verdict) -> RenderableType | None:
             f"{row.bad} bad arrivals",
             f"downtime {row.downtime}",
             f"fault {row.fault}",
+            row.kind,
         )
     return table if table.rows else None
 
@@ -142,7 +151,7 @@ def _load(run: Run, verdict: Verdict) -> RenderableType:
             row.result.name,
             f"{row.level} {row.offered}",
             f"{words.count(load.planned)} planned, {words.count(load.ok)} ok" + (f", {bad}" if bad else ""),
-            f"p50 {p50}  p95 {p95}  p99 {p99}",
+            f"p50 {p50}  p95 {p95}  p99 {p99}" + (f"  health {row.health}" if row.health else ""),
         )
     errors = ", ".join(f"{kind} {words.count(number)}" for kind, number in rows.error_rows(run))
     return Group(table, Text(f"errors: {errors}")) if errors else table

@@ -69,6 +69,26 @@ def interval(finding: Finding) -> str:
     return f"{units.show(finding.lo, finding.unit.value)} to {units.show(finding.hi, finding.unit.value)}"
 
 
+def named(finding: Finding) -> str:
+    """The SLI's name, with the group where each was judged apart: "latency_p95 [zone-a]"."""
+    return finding.sli if finding.group is None else f"{finding.sli} [{finding.group}]"
+
+
+def worst(finding: Finding) -> str:
+    """The worst stretch and when it began, "812ms at 1:05"; empty where none is known."""
+    if finding.worst is None or finding.worst_s is None:
+        return ""
+    return f"{units.show(finding.worst, finding.unit.value)} at {instant(finding.worst_s)}"
+
+
+def margin(finding: Finding) -> str:
+    """How far the value is from the limit, as a share of the limit; empty where there is no such share."""
+    if finding.margin is None:
+        return ""
+    way = "beyond the limit" if finding.margin < 0 else "to the limit"
+    return f"{share(abs(finding.margin))} {way}"
+
+
 def timing(finding: TimingFinding) -> str:
     """
     A timing with its uncertainty: "1.21s ±40ms"; "0s to 83ms" where that is wider than the value is large.
@@ -107,6 +127,7 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.LoadStopped: lambda _: "load drained",
     ev.LoadFailed: lambda e: f"load generator broke: {e.detail}",
     ev.WorkerLost: lambda e: f"load worker {e.worker} lost: {e.detail}",
+    ev.WorkerJoined: lambda e: f"load worker {e.worker} takes part from here on",
     ev.TargetsFrozen: lambda e: f"{e.fault}: may touch {', '.join(e.names)}",
     ev.FaultArmed: lambda e: f"{e.fault}: armed, its undo is on disk",
     ev.InjectRequested: lambda e: f"{e.fault}: injecting",
