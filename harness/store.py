@@ -55,6 +55,11 @@ class Store:
             )
             return tuple(Entry(*row) for row in rows)
 
+    def passing(self, count: int, scenario: str, *, before: str) -> tuple[Entry, ...]:
+        """The newest runs of a scenario with verdict `pass` that sort before run `before`, newest first."""
+        entries = self.newest(100_000, scenario)
+        return tuple(entry for entry in entries if entry.verdict == "pass" and entry.run < before)[:count]
+
     def rebuild(self) -> int:
         """Index every judged run directory anew; returns how many there are."""
         directories = sorted(

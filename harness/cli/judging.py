@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import record
+from harness.cli.files import load_plan
 from harness.errors import ExitCode, RecordError
 from harness.history.events import Status
 from harness.history.run import Run
+from harness.plan.transfer import with_rules
 from harness.report import html, junit, markdown, terminal
 from harness.store import Store
 from harness.verdict.document import text as verdict_text
@@ -72,6 +74,13 @@ def judge_directory(directory: Path) -> Judged:
     return judged
 
 
+def judge_by(directory: Path, scenario: str) -> Judged:
+    """The recorded run judged by the rules of another scenario; writes nothing."""
+    run = record.read(directory)
+    plan = with_rules(run.plan, load_plan(scenario, time_scale=run.plan.time_scale))
+    return _shown(replace(run, plan=plan), directory)
+
+
 def report_of(directory: Path, form: str) -> str:
     """One report of a recorded run as text; `form` is text or a key of the files a run directory holds."""
     judged = _judged(directory)
@@ -82,10 +91,13 @@ _FILES = {"json": "verdict.json", "html": "report.html", "markdown": "summary.md
 
 
 def _judged(directory: Path) -> Judged:
+    return _shown(record.read(directory), directory)
+
+
+def _shown(run: Run, directory: Path) -> Judged:
     from rich.console import Console
 
     console = Console()
-    run = record.read(directory)
     width = console.width if console.is_terminal else 120
     return Judged(
         run=run,

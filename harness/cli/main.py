@@ -111,11 +111,18 @@ def check(
 
 
 @app.command()
-def judge(directory: RunDirectory, strict: Strict = False, as_json: Json = False) -> None:  # noqa: FBT002
+def judge(
+    directory: RunDirectory,
+    rules: Annotated[
+        str | None, typer.Option(help="A scenario whose rules to judge by instead; then nothing is written.")
+    ] = None,
+    strict: Strict = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
     """Judge a recorded run again, from its directory alone, and write its reports anew."""
-    from harness.cli.judging import judge_directory
+    from harness.cli.judging import judge_by, judge_directory
 
-    done = judge_directory(directory)
+    done = judge_by(directory, rules) if rules else judge_directory(directory)
     _end(done, strict=strict, as_json=as_json)
 
 
@@ -128,6 +135,21 @@ def report(
     from harness.cli.judging import report_of
 
     typer.echo(report_of(directory, form.value), nl=False)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's directory.")],
+    second: Annotated[Path | None, typer.Argument(metavar="AFTER", help="A later run's directory.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a figure is proven worse.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Compare two runs figure by figure, or one with the last passing run before it; and with what is usual."""
+    from harness.cli.comparing import compare_runs
+
+    done = compare_runs(first, second)
+    typer.echo(done.json if as_json else done.text, nl=not as_json)
+    raise typer.Exit(done.exit_code(strict=strict))
 
 
 @app.command()

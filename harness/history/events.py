@@ -105,6 +105,14 @@ class WorkerLost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerJoined:
+    """A load worker took part from here on: a dead one's replacement, or a remote one that came (back)."""
+
+    kind: ClassVar[str] = "worker_joined"
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetsFrozen:
     """Preflight resolved what the fault may touch: `names` of pods matching, before the run."""
 
@@ -268,6 +276,16 @@ class QueryWarned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryProbed:
+    """What a query of the plan answered before the run began, so that a query which sees nothing is noticed."""
+
+    kind: ClassVar[str] = "query_probed"
+    sli: str
+    value: float | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AbortTripped:
     """An abort threshold was proven breached; the run stops now."""
 
@@ -305,6 +323,7 @@ Body = (
     | LoadStopped
     | LoadFailed
     | WorkerLost
+    | WorkerJoined
     | TargetsFrozen
     | FaultArmed
     | InjectRequested
@@ -322,6 +341,7 @@ Body = (
     | WatchGap
     | QueryFailed
     | QueryWarned
+    | QueryProbed
     | AbortTripped
     | Interrupted
     | DriverBroke

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.history.events import Event
-from harness.history.load import LoadFrame, WorkerHealth
+from harness.history.load import FailedRequest, LoadFrame, WorkerHealth
 from harness.history.series import Series
 from harness.plan.model import Plan
 
@@ -20,3 +20,4 @@ class Run:
     frames: tuple[LoadFrame, ...]
     health: tuple[WorkerHealth, ...]
     series: tuple[Series, ...]
+    failures: tuple[FailedRequest, ...] = ()

@@ -47,6 +47,7 @@ class ClientMeasure(StrEnum):
     SUCCESS_RATIO = "success_ratio"  # 1 - error_ratio
     LATENCY = "latency"  # a quantile of response time; failures and timeouts count as slower than anything
     THROUGHPUT = "throughput"  # ok arrivals per second
+    FAILURES = "failures"  # failed + timed out + dropped arrivals, a count; for "not one failed request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class ClientSli:
     measure: ClientMeasure
     quantile: float | None  # for LATENCY: 0 < q < 1
     series: str | None  # one request name; None is all of them together
+    stream: str | None = None  # one request stream; None is all of them together
     unit: Unit
     better: Better
     source: Source
@@ -67,15 +69,19 @@ class PrometheusSli:
     """
     An SLI read from Prometheus.
 
-    Either `query` is a PromQL template (`$window` and `$selector` filled in) asked once at the window's
-    end and once per slice; or `bad` and `total` are selectors of counters, whose raw samples inside the
-    window are differenced by us: sum of increases of `bad` over sum of increases of `total`.
+    One of three kinds. `query` is a PromQL template (`$window` and `$selector` filled in) asked once at the
+    window's end and once per slice. `bad` and `total` are selectors of counters, whose raw samples inside the
+    window are differenced by us: sum of increases of `bad` over sum of increases of `total`. `histogram` is the
+    selector of a histogram (its name without `_bucket`), classic or native; `quantile` of it is decided as the share
+    of observations above the limit, at a bucket's edge.
     """
 
     name: str
     query: str | None
     bad: str | None
     total: str | None
+    histogram: str | None = None
+    quantile: float | None = None  # for `histogram`: 0 < q < 1
     unit: Unit
     better: Better
     absent_means_zero: bool  # for `bad`: a series that never appeared counts as zero
@@ -97,9 +103,11 @@ class Tier(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """
-    `OP QUANTITY [of offered | of baseline] [for DURATION]`.
+    `OP QUANTITY [of offered | of baseline [floor QUANTITY] [cap QUANTITY]] [for DURATION | in any DURATION]`.
 
-    At `target` tier the rule says what is wanted; at the other tiers it says what is a breach.
+    At `target` tier the rule says what is wanted; at the other tiers it says what is a breach. The limit of
+    `of baseline` is baseline x quantity, moved away from the baseline to at least `floor` beyond it, and never
+    beyond the absolute value `cap`: for an SLI that is better lower min(cap, max(b x q, b + floor)).
     """
 
     text: str  # as written, e.g. "> 1% for 15s"
@@ -107,16 +115,28 @@ class Rule:
     quantity: float  # in the SLI's unit; with `relative_to`, a ratio
     relative_to: Literal["offered", "baseline"] | None
     for_s: float | None  # breach must last this long without interruption
+    any_s: float | None = None  # the rule holds of any stretch this long inside the phase, not of the whole
+    floor: float | None = None  # with `of baseline`, in the SLI's unit
+    cap: float | None = None  # with `of baseline`, in the SLI's unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """One rule of one tier on one SLI in one phase."""
+    """
+    One rule of one tier on one SLI in one phase.
+
+    `each` judges groups apart, one finding per group: "request" (client SLIs: request names), "stream" (client SLIs),
+    or a label of the series that Prometheus returned (e.g. "zone").
+    """
 
     sli: str
     tier: Tier
     rule: Rule
     source: Source
+    each: str | None = None
+    min_samples: int | None = None  # fewer than this decide nothing
+    severity: str | None = None  # "P1" to "P4", shown and passed on
+    runbook: str | None = None  # URL, shown and passed on
 
 
 class Timing(StrEnum):
@@ -175,6 +195,22 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """
+    Recorded arrivals: a text file of offsets in seconds, one a line, optionally with a stream's name after it.
+
+    `counts` are the arrivals in each second of the phase (at `speed`), all streams; the times themselves stay in the
+    file, whose content `sha256` pins.
+    """
+
+    path: str  # absolute
+    sha256: str
+    speed: float  # 2.0 plays an hour in half an hour, at twice the rate
+    counts: tuple[int, ...]
+    stream_counts: tuple[tuple[int, ...], ...] = ()  # the same of each stream, in the order of Load.streams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """
     A named interval with its own thresholds.
@@ -184,7 +220,9 @@ class Phase:
     """
 
     name: str
-    load_level: float  # 1.5 is 150 % of the baseline rate
+    load_level: float  # 1.5 is 150 % of the baseline rate, all streams together
+    levels: tuple[float, ...] = ()  # of each stream, in the order of Load.streams; empty: all at load_level
+    replay: Replay | None = None  # instead of a level: recorded arrivals, from start_s on; no ramp, no settle
     begin_s: float
     ramp_s: float
     settle_s: float
@@ -197,16 +235,53 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A request stream with a rate of its own."""
+
+    name: str
+    baseline_per_s: float
+    users: tuple[str, ...]  # names of User classes in the locustfile; empty: all
+    tags: tuple[str, ...]  # Locust tags of the tasks it runs; empty: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the generator itself must keep for its record to be judged; a breach makes client findings inconclusive."""
+
+    start_lag_s: float | None = None  # p99; None: the larger of 5 ms and 5 % of the tightest failing latency limit
+    stall_s: float = 0.2  # longest time a worker's event loop did not turn
+    cpu_ratio: float = 0.9  # of one core, mean of any ten seconds
+    rate_error: float = 0.02  # |sent - planned| / planned
+    lost_ratio: float = 0.001
+    dropped_ratio: float = 0.001
+    clock_s: float = 0.01  # uncertainty of a remote worker's clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Load workers on other machines: where the master listens, and how many it waits for."""
+
+    listen: str  # "0.0.0.0:5557"
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """How arrivals are made. `baseline_per_s` is 100 %."""
+    """How arrivals are made. `baseline_per_s` is 100 %, all streams together."""
 
     baseline_per_s: float
+    baseline_from: str | None = None  # the run whose measured rate this is; None: written in the file
+    streams: tuple[Stream, ...] = ()  # empty: one, without a name
     locustfile: str  # absolute path
     arrivals: Literal["uniform", "poisson"]
     seed: int
     deadline_s: float  # an arrival unanswered this long after its intended start has timed out
     slow_s: float  # an ok response slower than this counts as bad when impacts are looked for
-    workers: int | None  # None: one per core
+    workers: int | None  # on this machine; None: one per core
+    remote: Remote | None = None
+    connection_age_s: float = 30.0  # a kept connection is closed after about this long, so that new pods get traffic
+    limits: Limits = Limits()
+    metrics: str | None = None  # "127.0.0.1:9646": where the generator serves its own metrics to Prometheus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +310,16 @@ class Prometheus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthPart:
+    """One part of the composite health score: min(1, target / value) for better lower, min(1, value / target) else."""
+
+    sli: str
+    weight: float  # all together make 1
+    target: float  # in the SLI's unit
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What all scenarios of one service share."""
 
@@ -245,6 +330,7 @@ class Service:
     cluster: Cluster | None
     prometheus: Prometheus | None
     slis: tuple[Sli, ...]
+    health: tuple[HealthPart, ...] = ()  # of the composite health score; empty: none
     sandbox: Literal["good", "bad"] | None  # wants the local sandbox with this version of the demo shop
     source: Source
 

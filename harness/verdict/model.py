@@ -34,6 +34,8 @@ class Reason(StrEnum):
     NO_BASELINE = "no_baseline"  # `of baseline` without a judged baseline phase
     GENERATOR_LIMITED = "generator_limited"  # a validity check of the load failed
     NOT_RUN = "not_run"  # the phase was never entered, or not finished
+    BUCKET_LIMITED = "bucket_limited"  # no bucket of the histogram has its edge at the limit
+    UNKNOWN_GROUPS = "unknown_groups"  # `each` found nothing to tell apart
     CENSORED = "censored"  # a timing's end was not seen before the run ended
     NO_IMPACT = "no_impact"  # a timing of a fault that degraded nothing: zero
     ALREADY_GONE = "already_gone"  # a rollback asked for when nothing was left to undo: zero
@@ -58,6 +60,12 @@ class Finding:
     samples: int
     coverage: float | None
     source: Source
+    group: str | None = None  # with `each`: which one
+    worst: float | None = None  # the SLI's worst value in any stretch (a slice, or the rule's window), in `unit`
+    worst_s: float | None = None  # when that stretch began, seconds since run start
+    margin: float | None = None  # how far the value is from the limit, as a share of the limit; negative: beyond it
+    severity: str | None = None
+    runbook: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,14 @@ class TimingFinding:
     tier: Tier | None = None  # of the rule
 
 
+class Shape(StrEnum):
+    """What an impact was like."""
+
+    BLACKOUT = "black-out"  # nearly every arrival was bad
+    BROWNOUT = "brown-out"  # a share of them failed
+    SLOWOUT = "slow-out"  # they were answered, but too late
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Impact:
     """A maximal interval in which the service was degraded, with bounds on both ends (seconds since run start)."""
@@ -93,6 +109,8 @@ class Impact:
     downtime_s: float  # request-weighted
     fault: str | None  # the fault it is related to
     censored: bool  # still bad when the record ends
+    stream: str | None = None  # None: of all arrivals; else of this request stream alone
+    shape: Shape | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +163,7 @@ class PhaseResult:
     load: LoadCounts
     response_s: ResponseTimes
     lag_s_p99: float | None
+    health: float | None = None  # the composite health score, 0-1; informative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +176,7 @@ class Verdict:
     verdict: Outcome
     restored: bool  # every injected fault proven gone
     headline: str  # one sentence: the decisive reason
+    summary: tuple[str, ...] = ()  # the three sentences an on-call engineer would say: load, faults, what decided
     phases: tuple[PhaseResult, ...]
     findings: tuple[Finding, ...]
     timings: tuple[TimingFinding, ...]
