@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.plan.level import Level
 from harness.plan.model import Experiment, Rule, Sli, Threshold, Tier, Timing
 from harness.plan.nodes import At
+from harness.plan.replay import Recording
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +44,23 @@ class FaultDraft:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayDraft:
+    """Recorded arrivals instead of a level; `path` is as the plan has it."""
+
+    at: At
+    path: str
+    speed: float
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseDraft:
-    """One phase. None: wrong, and recorded."""
+    """One phase. None: wrong, and recorded; or, of `level` and `replay`, the other is given."""
 
     at: At
     name: str | None
-    load_level: float | None
+    level: Level | None
+    replay: ReplayDraft | None
     ramp_s: float | None
     settle_s: float | None
     duration_s: float | None

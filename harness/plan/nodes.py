@@ -93,6 +93,10 @@ class At:
         """Whether the node is a mapping."""
         return isinstance(self.node, yaml.MappingNode)
 
+    def says(self, word: str) -> bool:
+        """Whether the node is this word."""
+        return isinstance(self.node, yaml.ScalarNode) and self.node.value.strip() == word
+
     def fields(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> Fields | None:
         """The mapping's values by key; unknown and missing keys are recorded. None when it is no mapping."""
         found = self.entries()

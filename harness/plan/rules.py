@@ -1,4 +1,4 @@
-"""The grammar of rules: `OP QUANTITY [of offered | of baseline] [for DURATION]`, and the order of tiers."""
+"""The grammar of rules (see `harness.plan.model.Rule`), and the order of tiers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from harness import units
 from harness.plan.model import Better, Rule, Tier, Unit
 from harness.plan.nodes import At, quoted
 
-_RULE = re.compile(r"(?P<op><=|>=|<|>)\s*(?P<quantity>\S.*?)(?:\s+of\s+(?P<of>\S+))?(?:\s+for\s+(?P<for>\S+))?\s*")
-_GRAMMAR = 'a rule is OP QUANTITY [of offered | of baseline] [for DURATION], e.g. "> 1% for 15s"'
+_RULE = re.compile(
+    r"(?P<op><=|>=|<|>)\s*(?P<quantity>\S.*?)"
+    r"(?:\s+of\s+(?P<of>\S+))?(?:\s+floor\s+(?P<floor>\S+))?(?:\s+cap\s+(?P<cap>\S+))?"
+    r"(?:\s+for\s+(?P<for>\S+))?(?:\s+in\s+any\s+(?P<any>\S+))?\s*"
+)
+_WORD = re.compile(r"\s(of|floor|cap|for|in)\s")  # out of its order
+_GRAMMAR = (
+    "a rule is OP QUANTITY [of offered | of baseline [floor QUANTITY] [cap QUANTITY]] "
+    '[for DURATION | in any DURATION], e.g. "> 1% for 15s"'
+)
 
 
 class RuleError(ValueError):
@@ -23,10 +31,10 @@ def rule_of(text: str, *, unit: Unit, better: Better, tier: Tier) -> Rule:
     The rule that the text stands for, on an SLI of this unit and direction.
 
     A `target` says what is wanted, the other tiers what is a breach: for an SLI that is better lower, `<` and `>`
-    respectively. `of ...` makes the quantity a percentage. Raises RuleError.
+    respectively. `of ...` makes the quantity a percentage; floor and cap stay in the SLI's unit. Raises RuleError.
     """
     match = _RULE.fullmatch(text.strip())
-    if not match:
+    if not match or _WORD.search(match["quantity"]):
         raise RuleError(f"{quoted(text)} is not a rule; {_GRAMMAR}")
     wants_less = (better is Better.LOWER) == (tier is Tier.TARGET)
     if (match["op"] in {"<", "<="}) != wants_less:
@@ -39,20 +47,32 @@ def rule_of(text: str, *, unit: Unit, better: Better, tier: Tier) -> Rule:
         raise RuleError(f"unknown 'of {match['of']}' in {quoted(text)}; use 'of offered' or 'of baseline'")
     if match["of"] == "offered" and unit is not Unit.PER_SECOND:
         raise RuleError(f"{quoted(text)} compares with the offered rate, but the SLI's unit is '{unit}', not '/s'")
+    if (match["floor"] or match["cap"]) and match["of"] != "baseline":
+        raise RuleError(f"{quoted(text)} has a floor or a cap, which only a rule 'of baseline' can have; remove it")
+    if match["for"] and match["any"]:
+        raise RuleError(f"{quoted(text)} says both 'for' and 'in any'; keep one")
     try:
-        quantity = units.quantity(match["quantity"], Unit.RATIO if match["of"] else unit)
-        for_s = units.seconds(match["for"]) if match["for"] else None
+        return Rule(
+            text=text.strip(),
+            op=cast("Literal['<', '<=', '>', '>=']", match["op"]),
+            quantity=units.quantity(match["quantity"], Unit.RATIO if match["of"] else unit),
+            relative_to=cast("Literal['offered', 'baseline'] | None", match["of"]),
+            for_s=_stretch(match, "for"),
+            any_s=_stretch(match, "any"),
+            floor=units.quantity(match["floor"], unit) if match["floor"] else None,
+            cap=units.quantity(match["cap"], unit) if match["cap"] else None,
+        )
     except units.UnitError as error:
         raise RuleError(f"{error} (in {quoted(text)})") from None
-    if for_s == 0:
-        raise RuleError(f"{quoted(text)} must last longer than '{match['for']}'; remove the 'for'")
-    return Rule(
-        text=text.strip(),
-        op=cast("Literal['<', '<=', '>', '>=']", match["op"]),
-        quantity=quantity,
-        relative_to=cast("Literal['offered', 'baseline'] | None", match["of"]),
-        for_s=for_s,
-    )
+
+
+def _stretch(match: re.Match[str], key: str) -> float | None:
+    """The length of a `for` or an `in any`, in seconds."""
+    length_s = units.seconds(match[key]) if match[key] else None
+    if length_s == 0:
+        word = {"for": "for", "any": "in any"}[key]
+        raise RuleError(f"{quoted(match[0])} must last longer than '{match[key]}'; remove the '{word}'")
+    return length_s
 
 
 def order_problems(tiers: dict[Tier, tuple[At, Rule]], better: Better) -> Iterator[tuple[At, str]]:
@@ -83,9 +103,14 @@ def order_problems(tiers: dict[Tier, tuple[At, Rule]], better: Better) -> Iterat
 
 def _easier(grave: Rule, mild: Rule, better: Better) -> bool:
     limits, lengths = (grave.quantity, mild.quantity), (grave.for_s or 0.0, mild.for_s or 0.0)
-    if grave.relative_to != mild.relative_to or (limits[0] == limits[1] and lengths[0] == lengths[1]):
+    if _sort(grave) != _sort(mild) or (limits[0] == limits[1] and lengths[0] == lengths[1]):
         return False
     return not _worse(*limits, better) and lengths[0] <= lengths[1]
+
+
+def _sort(rule: Rule) -> tuple[object, ...]:
+    """What two rules must share for their limits and lengths to be comparable."""
+    return rule.relative_to, rule.any_s, rule.floor, rule.cap
 
 
 def _worse(left: float, right: float, better: Better) -> bool:

@@ -16,7 +16,7 @@ def compile_plan(plan: Plan) -> tuple[Cue, ...]:
     Everything that should happen in the run, in order of time; within one instant what ends comes first.
 
     Load starts at 0 and is not a cue. Each fault has one Inject and one Rollback, not earlier. A phase
-    has a Fetch only when a threshold of it needs Prometheus, `fetch_lag_s` after its end; so the last cue may
+    has a Fetch only when it needs Prometheus, `fetch_lag_s` after its end; so the last cue may
     come that much later than `plan.end_s`.
     """
     return tuple(sorted(_cues(plan), key=lambda cue: (cue.at_s, _rank(cue))))
@@ -29,9 +29,10 @@ def fetch_lag_s(plan: Plan) -> float:
 
 
 def needs_prometheus(plan: Plan, phase: Phase) -> bool:
-    """Whether a threshold of the phase is on an SLI read from Prometheus."""
+    """Whether a threshold of the phase, or the health score of a judged one, is on an SLI read from Prometheus."""
     names = {sli.name for sli in plan.service.slis if isinstance(sli, PrometheusSli)}
-    return any(threshold.sli in names for threshold in phase.thresholds)
+    health = [part.sli for part in plan.service.health] if phase.judge else []
+    return not names.isdisjoint([*health, *(threshold.sli for threshold in phase.thresholds)])
 
 
 def _rank(cue: Cue) -> int:

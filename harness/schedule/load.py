@@ -1,75 +1,64 @@
 """
-The offered load as a pure function of the plan: rate at an instant, and arrival k's intended time.
+The offered load as a pure function of the plan: the rate at an instant, and the arrivals of each request stream.
 
-The rate is piecewise linear between knots. Its integral counts arrivals, so arrival k's intended time is the
-inverse of the integral at arrival k's position: k + 1/2 for uniform arrivals; for Poisson arrivals the (k+1)-th
-point of a unit-rate Poisson process, which the inverse turns into one of the wanted rate (time change; Cinlar,
-Introduction to Stochastic Processes, 1975, section 4.7). Any process that knows the plan computes the same times.
+A plan without streams has one, whose name is "". All streams share the plan's corners.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import struct
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, count, pairwise
-from typing import Literal
+from itertools import pairwise
 
-from harness.plan.model import Plan
+from harness.plan.model import ClientMeasure, ClientSli, Phase, Plan
+from harness.plan.replay import Recording, played_ns
+from harness.schedule.arrivals import SECOND_NS, Arrivals, Knot, Law, ReplayPiece
 
-Law = Literal["uniform", "poisson"]
+__all__ = [
+    "BINS",
+    "SECOND_NS",
+    "Arrivals",
+    "Knot",
+    "Law",
+    "ReplayPiece",
+    "arrivals_before",
+    "arrivals_of",
+    "intended_counts",
+    "intended_ns",
+    "knots_of",
+    "latency_limits_us",
+    "rate_at",
+    "replay_pieces",
+    "seed_of",
+    "stream_names",
+]
 
-SECOND_NS = 1_000_000_000
 BINS = 100  # of a second: 10 ms each
-_BLOCK = 1024  # Poisson gaps are drawn in blocks of this many
 
 
-@dataclass(frozen=True, slots=True)
-class Knot:
-    """A corner of the piecewise-linear rate: at `t_s` the rate is `per_s`."""
-
-    t_s: float
-    per_s: float
+def stream_names(plan: Plan) -> tuple[str, ...]:
+    """The plan's request streams, in order; ("",) when it has none of its own."""
+    return tuple(stream.name for stream in plan.service.load.streams) or ("",)
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """A stretch between two knots with arrivals in it; `before` is the integral at its start, `after` at its end."""
-
-    start_s: float
-    per_s: float
-    slope: float  # of the rate, per second squared
-    before: float
-    after: float
-    end_s: float
-
-    def time_at(self, position: float) -> float:
-        """Seconds at which the integral reaches `position`, which lies in [before, after)."""
-        area = position - self.before
-        root = math.sqrt(max(self.per_s * self.per_s + 2 * self.slope * area, 0.0))
-        # The usual root of the quadratic, multiplied out so that nothing cancels and slope 0 needs no case.
-        return min(self.start_s + 2 * area / (self.per_s + root), self.end_s) if area > 0 else self.start_s
-
-
-def knots_of(plan: Plan) -> tuple[Knot, ...]:
+def knots_of(plan: Plan, stream: str | None = None) -> tuple[Knot, ...]:
     """
-    The offered rate of the plan, arrivals per second, as corners in time order; a step is two knots at one time.
+    The offered rate, arrivals per second, as corners in time order; a step is two knots at one time.
 
-    A phase ramps linearly from the previous phase's level (from 0 for the first), then holds its own level.
+    A phase ramps linearly from the previous phase's level (from 0 for the first), then holds its own level; a replayed
+    phase has a step per second. `stream` is one of `stream_names`, None all together; ValueError when unknown.
     """
-    baseline = plan.service.load.baseline_per_s
+    number = None if stream is None else stream_names(plan).index(stream)
     knots = [Knot(0.0, 0.0)]
     for phase in plan.phases:
-        per_s = baseline * phase.load_level
-        knots += [
-            Knot(phase.begin_s, knots[-1].per_s),
-            Knot(phase.begin_s + phase.ramp_s, per_s),
-            Knot(phase.end_s, per_s),
-        ]
+        knots.append(Knot(phase.begin_s, knots[-1].per_s))
+        if phase.replay:
+            knots += _steps(phase, _counts(phase, number))
+        else:
+            per_s = _per_s(plan, phase, number)
+            knots += [Knot(phase.begin_s + phase.ramp_s, per_s), Knot(phase.end_s, per_s)]
     return tuple(knot for i, knot in enumerate(knots) if i == 0 or knot != knots[i - 1])
 
 
@@ -96,15 +85,46 @@ def arrivals_before(knots: Sequence[Knot], t_s: float) -> float:
     return area
 
 
+def seed_of(plan: Plan, stream: str = "") -> int:
+    """The seed of a stream's Poisson arrivals: the plan's own for "", else one that its name makes of that."""
+    seed = plan.service.load.seed
+    if not stream:
+        return seed
+    return int.from_bytes(hashlib.sha256(b"%d %s" % (seed, stream.encode())).digest()[:8], "big")
+
+
+def replay_pieces(plan: Plan, stream: str, recordings: Mapping[str, Recording]) -> tuple[ReplayPiece, ...]:
+    """
+    A stream's replayed arrivals, one piece per phase that replays.
+
+    `recordings` are what the plan's replay files hold, by `Replay.path`; KeyError when one is missing.
+    """
+    pieces = []
+    for phase in plan.phases:
+        if phase.replay:
+            start_ns, end_ns = round(phase.start_s * SECOND_NS), round(phase.end_s * SECOND_NS)
+            recorded = recordings[phase.replay.path].times_ns[stream]
+            times_ns = played_ns(recorded, speed=phase.replay.speed, start_ns=start_ns, end_ns=end_ns)
+            pieces.append(ReplayPiece(start_ns, end_ns, times_ns))
+    return tuple(pieces)
+
+
+def arrivals_of(plan: Plan, stream: str | None = None, recordings: Mapping[str, Recording] | None = None) -> Arrivals:
+    """
+    All arrivals of one stream; without `stream`, of all of them as if they were one.
+
+    Without `recordings` (see `replay_pieces`) a replayed second's arrivals are as the law spreads them over it.
+    """
+    load = plan.service.load
+    knots, seed = knots_of(plan, stream), seed_of(plan, stream or "")
+    if stream is None or not recordings:
+        return _arrivals(knots, load.arrivals, seed)
+    return Arrivals(knots, load.arrivals, seed, replay_pieces(plan, stream, recordings))
+
+
 def intended_ns(knots: Sequence[Knot], k: int) -> int:
     """Nanoseconds since run start at which uniform arrival `k` (from 0) is intended; IndexError past the last."""
     return Arrivals(knots).at(k)
-
-
-def arrivals_of(plan: Plan) -> Arrivals:
-    """All arrivals of the plan."""
-    load = plan.service.load
-    return _arrivals(knots_of(plan), load.arrivals, load.seed)
 
 
 def intended_counts(plan: Plan, second: int) -> tuple[int, ...]:
@@ -115,131 +135,51 @@ def intended_counts(plan: Plan, second: int) -> tuple[int, ...]:
     return tuple(right - left for left, right in pairwise(edges))
 
 
-class Arrivals:
+def latency_limits_us(plan: Plan) -> tuple[int, ...]:
     """
-    Every arrival of a load profile: number k (from 0) is intended at `at(k)` nanoseconds since run start.
-
-    Equal arguments give equal arrivals, in any process. Times never decrease with k and lie in
-    [first knot, last knot).
+    The response times, in microseconds and ascending, at which the plan decides: the absolute limits of its client
+    latency thresholds, and `slow`. Arrivals slower than each are counted exactly.
     """
-
-    def __init__(self, knots: Sequence[Knot], law: Law = "uniform", seed: int = 0) -> None:
-        self._knots = tuple(knots)
-        self._segments = _segments(self._knots)
-        self._ends = [segment.after for segment in self._segments]
-        self._end_ns = int(self._knots[-1].t_s * SECOND_NS)
-        self._area = self._ends[-1] if self._ends else 0.0
-        self._positions: _Uniform | _Poisson = _Uniform() if law == "uniform" else _Poisson(seed)
-
-    @property
-    def total(self) -> int:
-        """How many arrivals there are."""
-        return self._positions.rank(self._area)
-
-    def at(self, k: int) -> int:
-        """Nanoseconds since run start at which arrival `k` is intended. Raises IndexError when there is no such."""
-        position = self._positions.at(k) if k >= 0 else math.inf
-        if position >= self._area:
-            raise IndexError(f"there is no arrival {k}, only {self.total}")
-        segment = self._segments[bisect_right(self._ends, position)]
-        return self._ns(segment, position)
-
-    def before(self, t_ns: int) -> int:
-        """How many arrivals are intended earlier than `t_ns`: the number of the first that is not."""
-        k = self._positions.rank(min(arrivals_before(self._knots, t_ns / SECOND_NS), self._area))
-        # The guess from the integral can be off by rounding; the times themselves decide.
-        while k > 0 and self.at(k - 1) >= t_ns:
-            k -= 1
-        while self._positions.at(k) < self._area and self.at(k) < t_ns:
-            k += 1
-        return k
-
-    def planned_in(self, second: int) -> int:
-        """How many arrivals are intended in [second, second + 1)."""
-        return self.before((second + 1) * SECOND_NS) - self.before(second * SECOND_NS)
-
-    def planned_of(self, index: int, of: int, start_ns: int, end_ns: int) -> int:
-        """How many arrivals k with k = index (mod of) are intended in [start_ns, end_ns)."""
-        if end_ns <= start_ns:
-            return 0
-        first, last = self.before(start_ns), self.before(end_ns)
-        return (last - index + of - 1) // of - (first - index + of - 1) // of
-
-    def stripe(self, index: int, of: int, from_ns: int = 0) -> Iterator[int]:
-        """Intended times of the arrivals k with k = index (mod of) from `from_ns` on, in order; cheap per step."""
-        first = self.before(from_ns)
-        first += (index - first) % of
-        i = 0
-        for k in count(first, of):
-            position = self._positions.at(k)
-            if position >= self._area:
-                return
-            while position >= self._ends[i]:
-                i += 1
-            yield self._ns(self._segments[i], position)
-
-    def _ns(self, segment: _Segment, position: float) -> int:
-        # Rounding must not push the very last arrival out of the half-open profile.
-        return min(int(segment.time_at(position) * SECOND_NS), self._end_ns - 1)
+    latencies = {
+        sli.name for sli in plan.service.slis if isinstance(sli, ClientSli) and sli.measure is ClientMeasure.LATENCY
+    }
+    limits = {plan.service.load.slow_s} | {
+        threshold.rule.quantity
+        for phase in plan.phases
+        for threshold in phase.thresholds
+        if threshold.sli in latencies and threshold.rule.relative_to is None
+    }
+    return tuple(sorted({round(limit * 1e6) for limit in limits}))
 
 
-class _Uniform:
-    """Positions k + 1/2: evenly spaced, and never on the edge of a whole number of arrivals."""
-
-    def at(self, k: int) -> float:
-        return k + 0.5
-
-    def rank(self, area: float) -> int:
-        """How many positions lie below `area`."""
-        return max(math.ceil(area - 0.5), 0)
-
-
-class _Poisson:
-    """Positions of a unit-rate Poisson process; block b of gaps is a function of (seed, b) alone."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._starts = [0.0]  # position at which each block begins, as far as asked for yet
-
-    def at(self, k: int) -> float:
-        block, offset = divmod(k, _BLOCK)
-        self._extend(block)
-        return self._starts[block] + _gap_sums(self._seed, block)[offset]
-
-    def rank(self, area: float) -> int:
-        """How many positions lie below `area`."""
-        while self._starts[-1] < area:
-            self._extend(len(self._starts))
-        block = max(bisect_left(self._starts, area) - 1, 0)
-        start = self._starts[block]
-        return block * _BLOCK + bisect_left(_gap_sums(self._seed, block), area, key=lambda gaps: start + gaps)
-
-    def _extend(self, block: int) -> None:
-        while len(self._starts) <= block:
-            self._starts.append(self._starts[-1] + _gap_sums(self._seed, len(self._starts) - 1)[-1])
+def _per_s(plan: Plan, phase: Phase, number: int | None) -> float:
+    """The rate that the phase holds: of stream `number`, or of all together."""
+    load = plan.service.load
+    if number is None:
+        if not phase.levels:
+            return load.baseline_per_s * phase.load_level
+        return sum(_per_s(plan, phase, i) for i in range(len(load.streams)))
+    if not load.streams:
+        return load.baseline_per_s * phase.load_level
+    return load.streams[number].baseline_per_s * (phase.levels[number] if phase.levels else phase.load_level)
 
 
-@lru_cache(maxsize=8)
-def _gap_sums(seed: int, block: int) -> tuple[float, ...]:
-    """Running sums of a block's exponential gaps with mean 1, from SHAKE-128 of (seed, block) as 53-bit uniforms."""
-    stream = hashlib.shake_128(b"arrivals %d %d" % (seed, block)).digest(8 * _BLOCK)
-    uniforms = ((word >> 11) * 2.0**-53 for word in struct.unpack(f"<{_BLOCK}Q", stream))
-    return tuple(accumulate(-math.log1p(-uniform) for uniform in uniforms))
+def _counts(phase: Phase, number: int | None) -> tuple[int, ...]:
+    assert phase.replay is not None
+    by_stream = phase.replay.stream_counts
+    return by_stream[number] if number is not None and by_stream else phase.replay.counts
 
 
-@lru_cache(maxsize=8)
+def _steps(phase: Phase, counts: Sequence[int]) -> list[Knot]:
+    """A step for each second of the phase; the last may be shorter."""
+    knots = []
+    for second, count in enumerate(counts):
+        start_s, end_s = phase.start_s + second, min(phase.start_s + second + 1, phase.end_s)
+        per_s = count / (end_s - start_s)
+        knots += [Knot(start_s, per_s), Knot(end_s, per_s)]
+    return knots
+
+
+@lru_cache(maxsize=32)
 def _arrivals(knots: tuple[Knot, ...], law: Law, seed: int) -> Arrivals:
     return Arrivals(knots, law, seed)
-
-
-def _segments(knots: Sequence[Knot]) -> list[_Segment]:
-    segments: list[_Segment] = []
-    before = 0.0
-    for left, right in pairwise(knots):
-        length = right.t_s - left.t_s
-        area = (left.per_s + right.per_s) / 2 * length
-        if area > 0:
-            slope = (right.per_s - left.per_s) / length
-            segments.append(_Segment(left.t_s, left.per_s, slope, before, before + area, right.t_s))
-            before += area
-    return segments

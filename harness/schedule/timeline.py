@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.plan.model import Fault, Phase, Plan
+from harness.schedule.load import arrivals_before, knots_of
 from harness.units import show
 
 Row = tuple[str, str, str, str, str]  # when, what, load level, offered rate, details
@@ -26,7 +27,8 @@ def timeline(plan: Plan) -> str:
 def rows(plan: Plan) -> tuple[Row, ...]:
     """The rows of `timeline`, without their header. What ends in an instant comes before what begins."""
     blocks = [*_phase_blocks(plan), *(block for fault in plan.faults for block in _fault_blocks(fault))]
-    blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{_arrivals(plan):.0f} arrivals planned")]))
+    planned = arrivals_before(knots_of(plan), plan.end_s)
+    blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{planned:.0f} arrivals planned")]))
     return tuple(row for _, _, block in sorted(blocks, key=lambda block: block[:2]) for row in block)
 
 
@@ -43,16 +45,27 @@ def _phase_blocks(plan: Plan) -> Iterator[_Block]:
             settle_s = phase.begin_s + phase.ramp_s
             yield settle_s, 1, [(show(settle_s, "s"), f"settle for {show(phase.settle_s, 's')}", *after, "")]
         what = f"phase {phase.name} for {show(phase.end_s - phase.start_s, 's')}"
-        first, *more = _judged(phase)
+        first, *more = [*_load(plan, phase), *_judged(phase)]
         begin: Row = (show(phase.start_s, "s"), what, *after, first)
         yield phase.start_s, 1, [begin, *(("", "", "", "", detail) for detail in more)]
+
+
+def _load(plan: Plan, phase: Phase) -> Iterator[str]:
+    """What is special about the phase's load: a recording, or streams with levels of their own."""
+    if phase.replay:
+        speed = "" if phase.replay.speed == 1 else f" at {phase.replay.speed:g} times its speed"
+        most = show(max(phase.replay.counts, default=0), "count")
+        yield f"replays {phase.replay.path}{speed}, at most {most} arrivals in a second"
+    for stream, level in zip(plan.service.load.streams, phase.levels, strict=False):
+        yield f"stream {stream.name}: {show(level, 'ratio')}, {show(level * stream.baseline_per_s, '/s')}"
 
 
 def _judged(phase: Phase) -> list[str]:
     """One line per SLI and timing, with its rules."""
     lines: dict[str, list[str]] = {}
     for threshold in phase.thresholds:
-        lines.setdefault(threshold.sli, []).append(f"{threshold.tier} {threshold.rule.text}")
+        name = f"{threshold.sli} of each {threshold.each}" if threshold.each else threshold.sli
+        lines.setdefault(name, []).append(f"{threshold.tier} {threshold.rule.text}")
     for timing in phase.timings:
         lines.setdefault(f"{timing.timing} of {timing.fault}", []).append(f"{timing.tier} {timing.rule.text}")
     return [f"{name}: {', '.join(rules)}" for name, rules in lines.items()] or ["not judged"]
@@ -66,16 +79,6 @@ def _fault_blocks(fault: Fault) -> Iterator[_Block]:
     rollback_rank = 0 if fault.until_s > fault.at_s else 2
     yield fault.at_s, 2, [(show(fault.at_s, "s"), f"inject {fault.name}", "", "", pods)]
     yield fault.until_s, rollback_rank, [(show(fault.until_s, "s"), f"roll back {fault.name}", "", "", "")]
-
-
-def _arrivals(plan: Plan) -> float:
-    """Arrivals of the whole run: the area under the piecewise-linear rate."""
-    total, level = 0.0, 0.0
-    for phase in plan.phases:
-        total += (level + phase.load_level) / 2 * phase.ramp_s
-        total += phase.load_level * (phase.end_s - phase.begin_s - phase.ramp_s)
-        level = phase.load_level
-    return total * plan.service.load.baseline_per_s
 
 
 def _line(row: Row, widths: list[int]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import scenario, service
+from harness.plan import load, scenario, service, slis
+from harness.plan.model import Limits
 from harness.plan.parse import parse
 
 TEXT = (Path(__file__).parents[2] / "docs" / "write-a-scenario.md").read_text(encoding="utf-8")
@@ -13,16 +14,22 @@ TEXT = (Path(__file__).parents[2] / "docs" / "write-a-scenario.md").read_text(en
 TABLES = {
     "Scenario": scenario.KEYS,
     "Phase": scenario.PHASE_KEYS,
+    "Replay": scenario.REPLAY_KEYS,
     "Threshold": scenario.THRESHOLD_KEYS,
     "Fault": scenario.FAULT_KEYS,
     "Timing": scenario.TIMING_KEYS,
     "Service": service.KEYS,
-    "Load": service.LOAD_KEYS,
+    "Load": load.LOAD_KEYS,
+    "Stream": load.STREAM_KEYS,
+    "Limits": load.LIMIT_KEYS,
+    "Remote": load.REMOTE_KEYS,
     "Cluster": service.CLUSTER_KEYS,
     "Prometheus": service.PROMETHEUS_KEYS,
-    "SLI from the load record": service.CLIENT_SLI_KEYS,
-    "SLI from Prometheus": service.PROMETHEUS_SLI_KEYS,
-    "Counters": service.COUNTER_KEYS,
+    "SLI from the load record": slis.CLIENT_SLI_KEYS,
+    "SLI from Prometheus": slis.PROMETHEUS_SLI_KEYS,
+    "Counters": slis.COUNTER_KEYS,
+    "Histogram": slis.HISTOGRAM_KEYS,
+    "Health": slis.HEALTH_KEYS,
 }
 
 
@@ -55,13 +62,30 @@ def test_the_first_example_is_a_plan():
 
 def test_the_examples_together_are_a_plan(reader_of):
     files = {block.split("\n")[0].removeprefix("# "): block for block in blocks() if block.startswith("# scenarios/")}
-    cluster, fault, _, prometheus = (block for block in blocks() if not block.startswith("# scenarios/"))
+    streams, replay, cluster, fault, _, prometheus, histogram, health, limits = (
+        block for block in blocks() if not block.startswith("# scenarios/")
+    )
     addresses, slis = prometheus.split("slis:\n")
+    usual_load = "load: {baseline: 400/s, locustfile: ../locustfiles/checkout.py}\n"
+    service = files["scenarios/services/checkout.yaml"].replace(usual_load, streams + limits.removeprefix("load:\n"))
     texts = {
-        "scenarios/checkout.yaml": files["scenarios/checkout.yaml"] + fault,
-        "scenarios/services/checkout.yaml": files["scenarios/services/checkout.yaml"] + slis + cluster + addresses,
+        "scenarios/checkout.yaml": files["scenarios/checkout.yaml"] + fault + replay,
+        "scenarios/yesterday.txt": "0.5 browse\n12.0345 pay\n",
+        "scenarios/services/checkout.yaml": "".join(
+            [service, slis, histogram.removeprefix("slis:\n"), cluster, addresses, health]
+        ),
         "scenarios/locustfiles/checkout.py": "",
     }
     plan = parse("scenarios/checkout.yaml", reader_of(texts))
     assert [(fault.name, fault.at_s, fault.until_s) for fault in plan.faults] == [("pod-delete", 120.0, 240.0)]
-    assert [sli.name for sli in plan.service.slis] == ["error_ratio", "latency_p95", "server_error_ratio", "memory"]
+    assert [(phase.name, phase.end_s) for phase in plan.phases][1:] == [("baseline", 360.0), ("yesterday", 367.0)]
+    assert [sli.name for sli in plan.service.slis] == [
+        "error_ratio",
+        "latency_p95",
+        "server_error_ratio",
+        "memory",
+        "server_p95",
+    ]
+    assert [stream.baseline_per_s for stream in plan.service.load.streams] == [320.0, 80.0]
+    assert plan.service.load.limits == Limits(start_lag_s=0.005)
+    assert sum(part.weight for part in plan.service.health) == pytest.approx(1)

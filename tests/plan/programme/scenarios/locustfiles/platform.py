@@ -1,0 +1,1 @@
+# Read by nobody: only that it exists matters.
