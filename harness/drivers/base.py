@@ -8,11 +8,12 @@ CLOCK_MONOTONIC nanoseconds (`time.monotonic_ns()`), which all processes of one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.history.events import Stamped
-from harness.history.load import LoadFrame, WorkerHealth
+from harness.history.load import FailedRequest, LoadFrame, WorkerHealth
 from harness.history.series import Series
 from harness.plan.model import Fault, Phase
 
@@ -45,10 +46,11 @@ class Driver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadBatch:
-    """Load frames and worker health that arrived since the last call."""
+    """Load frames, worker health and sampled failures that arrived since the last call."""
 
     frames: tuple[LoadFrame, ...]
     health: tuple[WorkerHealth, ...]
+    failures: tuple[FailedRequest, ...] = ()
 
 
 class LoadDriver(Driver, Protocol):
@@ -88,11 +90,15 @@ class FaultDriver(Driver, Protocol):
 class MetricsSource(Driver, Protocol):
     """Fetches the raw samples that the plan's Prometheus SLIs need."""
 
-    def preflight(self) -> None:
-        """Raise DriverError when the source does not answer."""
+    def preflight(self) -> Sequence[Stamped]:
+        """
+        Run every query once; returns what they answered (QueryProbed).
+
+        Raises DriverError when the source does not answer, PlanError when a query cannot give what a rule needs.
+        """
 
     def fetch(self, phase: Phase, start_s: float, end_s: float, t0_wall_ns: int) -> None:
-        """Ask for the series of `phase` over [start_s, end_s) since run start; QueryFailed, QueryWarned are polled."""
+        """Ask for the series of `phase` over [start_s, end_s) since run start; QueryFailed, QueryRefused, QueryWarned are polled."""
 
     def pending(self) -> int:
         """How many fetches have been asked for and not been answered."""
@@ -110,3 +116,57 @@ class ClusterObserver(Driver, Protocol):
 
     def preflight(self) -> Sequence[Stamped]:
         """List once and begin to watch; returns the pods and endpoints that are there. Raises DriverError."""
+
+
+class Exporter(Protocol):
+    """Serves what the generator does to Prometheus while the run lasts. It listens from the moment it is made."""
+
+    address: str  # "127.0.0.1:9646", as seen from this machine
+
+    def note(self, stamped: Stamped) -> None:
+        """Take note of what happened: RunStarted is t = 0, RunEnded the end."""
+
+    def count(self, batch: LoadBatch) -> None:
+        """Add frames and health."""
+
+    def scrapes(self) -> tuple[int, int]:
+        """How often it was scraped so far, and how often since the run ended."""
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+
+
+class SignalSource(Protocol):
+    """Where interruptions come from."""
+
+    def fds(self) -> Sequence[int]:
+        """Descriptors that become readable when a signal came."""
+
+    def poll(self) -> Sequence[Stamped]:
+        """The signals that came since the last call."""
+
+    def raising(self) -> AbstractContextManager[None]:
+        """While entered, a signal raises StoppedError instead; one that came before, at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drivers:
+    """The world as the conductor sees it. What the plan does not need is None."""
+
+    load: LoadDriver
+    faults: FaultDriver | None
+    metrics: MetricsSource | None
+    cluster: ClusterObserver | None
+    exporter: Exporter | None = None
+
+    def all(self) -> tuple[tuple[str, Driver], ...]:
+        """The drivers there are, by name, in the order in which they are polled."""
+        named = (("cluster", self.cluster), ("faults", self.faults), ("load", self.load), ("metrics", self.metrics))
+        return tuple((name, driver) for name, driver in named if driver is not None)
+
+    def close(self) -> None:
+        """End everything every driver started."""
+        for _, driver in self.all():
+            driver.close()
+        if self.exporter:
+            self.exporter.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 from harness.drivers.base import LoadBatch
 from harness.errors import DriverError
@@ -25,20 +24,19 @@ from harness.history.events import (
     PodSeen,
     RollbackCompleted,
     RollbackFailed,
+    RunEnded,
     Stamped,
     TargetsFrozen,
 )
 from harness.history.histogram import Histogram
 from harness.history.load import BINS_PER_SECOND, LoadFrame, WorkerHealth
-from harness.history.series import Series
+from harness.history.series import EVERY_SLI, Labels, Role, Samples, Series
 from harness.plan.model import Fault, Phase, Plan, PrometheusSli
 from harness.schedule.load import arrivals_of
 
 S = 1_000_000_000
 BIN_NS = S // BINS_PER_SECOND
 WALL_EPOCH_NS = 1_700_000_000 * S
-
-Role = Literal["value", "bad", "total", "up"]
 
 
 class FakeClock:
@@ -286,16 +284,17 @@ class FakeMetrics:
         self._answers: list[tuple[int, tuple[Series, ...]]] = []  # when they come in, and what they are
         self.closed = False
 
-    def preflight(self) -> None:
-        """It answers."""
+    def preflight(self) -> Sequence[Stamped]:
+        """It answers, and has nothing to tell."""
+        return ()
 
     def fetch(self, phase: Phase, start_s: float, end_s: float, t0_wall_ns: int) -> None:  # noqa: ARG002 - the protocol's
         """One sample a second of every counter that the phase needs, one of every template, and `up`."""
         wanted = {threshold.sli for threshold in phase.thresholds}
         slis = [sli for sli in self._plan.service.slis if isinstance(sli, PrometheusSli) and sli.name in wanted]
-        series = tuple(one for sli in slis for one in _answer(sli, phase.name, start_s, end_s))
+        series = [one for sli in slis for one in _answer(sli, phase.name, start_s, end_s)]
         if series:
-            self._answers.append((self._clock.mono_ns() + S // 20, series))
+            self._answers.append((self._clock.mono_ns() + S // 20, (*series, _health(phase.name, start_s, end_s))))
 
     def pending(self) -> int:
         """Fetches of the last 50 ms."""
@@ -323,16 +322,61 @@ class FakeMetrics:
         self.closed = True
 
 
+class FakeExporter:
+    """Adds up what it is told, and is scraped once a second of the clock once the run has ended, if at all."""
+
+    address = "127.0.0.1:9"
+
+    def __init__(self, clock: FakeClock, *, scraped: bool = True) -> None:
+        self._clock, self._scraped = clock, scraped
+        self._ended_ns: int | None = None
+        self.noted: list[Body] = []
+        self.sent = 0
+        self.closed = False
+
+    def note(self, stamped: Stamped) -> None:
+        """Keep it."""
+        self.noted.append(stamped.body)
+        if isinstance(stamped.body, RunEnded):
+            self._ended_ns = self._clock.mono_ns()
+
+    def count(self, batch: LoadBatch) -> None:
+        """Add up what was sent."""
+        self.sent += sum(frame.sent for frame in batch.frames)
+
+    def scrapes(self) -> tuple[int, int]:
+        """One before the end, one a second after it; none if nobody scrapes."""
+        if not self._scraped:
+            return 0, 0
+        after = 0 if self._ended_ns is None else (self._clock.mono_ns() - self._ended_ns) // S
+        return 1 + after, after
+
+    def close(self) -> None:
+        """Nothing listens."""
+        self.closed = True
+
+
 def _answer(sli: PrometheusSli, phase: str, start_s: float, end_s: float) -> Iterator[Series]:
     """What a healthy server has of an SLI in [start_s, end_s); counters also just before it."""
-    ticks = [start_s + step for step in range(int(end_s - start_s))]
-    counted = [start_s - 1, *ticks]
-    samples: dict[Role, list[tuple[float, float]]] = {"value": [(end_s, 0.1)]}
-    if sli.query is None:
-        samples = {
-            "bad": [(t_s, 1000.0) for t_s in counted],
-            "total": [(t_s, 1000.0 + 100.0 * (t_s - counted[0])) for t_s in counted],
-        }
-    for role, found in {**samples, "up": [(t_s, 1.0) for t_s in ticks]}.items():
-        labels = () if role == "value" else (("instance", "fake:1"),)
-        yield Series(sli=sli.name, phase=phase, role=role, query=f"fake {role}", labels=labels, samples=tuple(found))
+    counted = [start_s + step for step in range(-1, int(end_s - start_s))]
+    rising = [(t_s, 1000.0 + 100.0 * (t_s - counted[0])) for t_s in counted]
+    instance = ("instance", "fake:1")
+    samples: dict[tuple[Role, Labels], list[tuple[float, float]]]
+    if sli.query is not None:
+        slices = [(start_s + 2.0 * slice_, 0.1) for slice_ in range(1, int((end_s - start_s) / 2) + 1)]
+        samples = {("value", ()): [(end_s, 0.1)], ("slice", ()): slices}
+    elif sli.histogram is not None:
+        samples = {("bucket", (instance, ("le", "0.1"))): rising, ("count", (instance,)): rising}
+    else:
+        samples = {("bad", (instance,)): [(t_s, 1000.0) for t_s in counted], ("total", (instance,)): rising}
+    for (role, labels), found in samples.items():
+        yield Series(
+            sli=sli.name, phase=phase, role=role, query=f"fake {role}", labels=labels, samples=Samples.of(found)
+        )
+
+
+def _health(phase: str, start_s: float, end_s: float) -> Series:
+    """The one target was scraped every second."""
+    samples = Samples.of((start_s + step, 1.0) for step in range(int(end_s - start_s)))
+    labels = (("instance", "fake:1"),)
+    return Series(sli=EVERY_SLI, phase=phase, role="up", query="fake up", labels=labels, samples=samples)

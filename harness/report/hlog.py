@@ -2,8 +2,9 @@
 The load record as an HdrHistogram log, version 1.3, for every tool that reads those.
 
 One line per second of intended time. Lines without a tag are the response times of all ok arrivals together; the
-others are tagged `response:`, `service:`, `lag:` or `failed:` and the request's name, percent-encoded since a tag has
-neither spaces nor commas, e.g. `Tag=service:GET%20/items`; with streams `Tag=service:browse:GET%20/items`.
+others are tagged `response:`, `service:`, `lag:`, `failed:` or `step:` (a request inside a journey) and the name,
+percent-encoded since a tag has neither spaces nor commas, e.g. `Tag=service:GET%20/items`; with streams
+`Tag=service:browse:GET%20/items`.
 The format: https://github.com/HdrHistogram/HdrHistogram, HistogramLogWriter.
 """
 
@@ -39,18 +40,18 @@ def _head(run: Run) -> Iterator[str]:
 
 def _intervals(frames: Iterable[LoadFrame]) -> Iterator[str]:
     """The lines in order of time; frames of one second and series, from several workers or late, are added up."""
-    ordered = sorted(frames, key=lambda frame: frame.second)
-    for second, together in groupby(ordered, key=lambda frame: frame.second):
-        frames_of = list(together)
-        yield from _line(second, None, [frame.response for frame in frames_of])
-        names = sorted({(frame.stream, frame.series) for frame in frames_of})
-        for name in names:
-            mine = [frame for frame in frames_of if (frame.stream, frame.series) == name]
+    ordered = sorted(frames, key=lambda frame: (frame.second, frame.stream, frame.series))
+    for second, of_second in groupby(ordered, key=lambda frame: frame.second):
+        together = list(of_second)
+        yield from _line(second, None, [frame.response for frame in together])
+        for name, of_name in groupby(together, key=lambda frame: (frame.stream, frame.series)):
+            mine = list(of_name)
             tag = ":".join(quote(part, safe="/") for part in name if part)
             yield from _line(second, f"response:{tag}", [frame.response for frame in mine])
             yield from _line(second, f"service:{tag}", [frame.service for frame in mine])
             yield from _line(second, f"lag:{tag}", [frame.lag for frame in mine])
             yield from _line(second, f"failed:{tag}", [frame.failed_response for frame in mine])
+            yield from _line(second, f"step:{tag}", [frame.steps.response for frame in mine if frame.steps])
 
 
 def _line(second: int, tag: str | None, histograms: Sequence[Histogram]) -> Iterator[str]:

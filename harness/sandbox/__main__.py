@@ -36,13 +36,7 @@ async def control(state: StateDir, version: Literal["good", "bad"], prometheus_p
     from harness.sandbox.prometheus import Prometheus
 
     ports = Ports()
-    prometheus = await Prometheus.start(
-        prometheus_path,
-        state.prometheus,
-        port=ports.take(),
-        record=state.records / "prometheus",
-        log=state.logs / "prometheus.log",
-    )
+    prometheus = await Prometheus.start(prometheus_path, state, port=ports.take())
     from harness.sandbox.cluster import Cluster
 
     await Cluster(state, version, ports, prometheus).run(stop)

@@ -44,6 +44,7 @@ class StateDir:
         self.guard = root / "guard.pid"
         self.records = root / "processes"  # one file per pod process and for Prometheus: the pid
         self.prometheus = root / "prometheus"  # its configuration and data
+        self.guests = self.prometheus / "guests"  # *.json: targets beyond the pods that Prometheus is to scrape
         self.logs = root / "logs"  # of control plane and Prometheus; they stay after the end
 
     def acquire(self) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from harness.sandbox.container import Process, http_probe
-from harness.sandbox.files import write_atomically
+from harness.sandbox.files import StateDir, write_atomically
 from harness.sandbox.network.fabric import Network
 from harness.sandbox.objects import ZONE
 from harness.sandbox.resources import PODS, Obj
@@ -33,12 +33,14 @@ class Prometheus:
         self._written = ""
 
     @classmethod
-    async def start(cls, executable: str, directory: Path, *, port: int, record: Path, log: Path) -> Prometheus:
-        """A server on 127.0.0.1:`port` that keeps everything in `directory`; it takes a moment to be ready."""
-        directory.mkdir(parents=True, exist_ok=True)
+    async def start(cls, executable: str, state: StateDir, *, port: int) -> Prometheus:
+        """A server on 127.0.0.1:`port` that keeps everything in the state directory; it takes a moment to be ready."""
+        directory = state.prometheus
+        state.guests.mkdir(parents=True, exist_ok=True)
         config, targets = directory / "prometheus.yml", directory / "targets.json"
-        pods = {"job_name": "pods", "file_sd_configs": [{"files": [str(targets)]}]}
-        settings = {"global": {"scrape_interval": "1s", "scrape_timeout": "900ms"}, "scrape_configs": [pods]}
+        found = [{"files": [str(targets), str(state.guests / "*.json")]}]
+        jobs = [{"job_name": "sandbox", "file_sd_configs": found}]
+        settings = {"global": {"scrape_interval": "1s", "scrape_timeout": "900ms"}, "scrape_configs": jobs}
         config.write_text(json.dumps(settings, indent=2), encoding="utf-8")  # JSON is YAML
         command = (
             executable,
@@ -49,8 +51,8 @@ class Prometheus:
             # Discovery hands targets on every 5 s (not configurable); by default scraping waits for up to 5 s more.
             "--scrape.discovery-reload-interval=100ms",
         )
-        sink = log.open("ab", buffering=0)
-        process = await Process.start(command, {}, record=record, log=sink, directory=directory)
+        sink = (state.logs / "prometheus.log").open("ab", buffering=0)
+        process = await Process.start(command, {}, record=state.records / "prometheus", log=sink, directory=directory)
         return cls(port, targets, process, sink)
 
     async def follow(self, store: Store, network: Network) -> None:
