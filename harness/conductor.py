@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from harness.drivers.base import Clock, ClusterObserver, Driver, FaultDriver, LoadDriver, MetricsSource
+from harness.drivers.base import Clock, Drivers, SignalSource
 from harness.errors import DriverError, HarnessError, StoppedError
 from harness.history.events import (
     AbortTripped,
@@ -39,16 +37,15 @@ from harness.history.events import (
     WatchGap,
 )
 from harness.history.load import LoadFrame
-from harness.history.run import Run
 from harness.history.views import FaultWindow, fault_windows
 from harness.plan.model import Fault, Observe, Phase, Plan
 from harness.record import Record
 from harness.schedule.compile import fetch_lag_s
 from harness.schedule.cues import Cue, Fetch, Inject, LoadEnd, PhaseEnd, PhaseStart, Rollback
-from harness.verdict.judge import tripped
+from harness.verdict.guard import Guard
 
 TICK_NS = 200_000_000  # how often drivers are looked at when nothing wakes the loop
-GUARD_NS = 1_000_000_000  # how often abort thresholds are evaluated
+GUARD_NS = 200_000_000  # how often abort thresholds are evaluated
 LEAD_NS = 500_000_000  # between telling the workers to start and t = 0
 
 DRAIN_S = 10.0  # beyond the arrivals' deadline, for the last frames to come in
@@ -56,40 +53,10 @@ ROLLBACK_S = 60.0  # for rollbacks to return
 GONE_S = 60.0  # after that, for the effect to be seen gone
 FETCH_S = 15.0  # for Prometheus to answer, beyond the time its last query may take
 
+LAST_SCRAPES = 2  # the exporter stays up for so many after the end
+SCRAPE_S = 15.0  # how often Prometheus is taken to scrape, where the plan does not say
+
 S = 1_000_000_000
-
-
-class SignalSource(Protocol):
-    """Where interruptions come from."""
-
-    def fds(self) -> Sequence[int]:
-        """Descriptors that become readable when a signal came."""
-
-    def poll(self) -> Sequence[Stamped]:
-        """The signals that came since the last call."""
-
-    def raising(self) -> AbstractContextManager[None]:
-        """While entered, a signal raises StoppedError instead; one that came before, at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drivers:
-    """The world as the conductor sees it. What the plan does not need is None."""
-
-    load: LoadDriver
-    faults: FaultDriver | None
-    metrics: MetricsSource | None
-    cluster: ClusterObserver | None
-
-    def all(self) -> tuple[tuple[str, Driver], ...]:
-        """The drivers there are, by name, in the order in which they are polled."""
-        named = (("cluster", self.cluster), ("faults", self.faults), ("load", self.load), ("metrics", self.metrics))
-        return tuple((name, driver) for name, driver in named if driver is not None)
-
-    def close(self) -> None:
-        """End everything every driver started."""
-        for _, driver in self.all():
-            driver.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +106,7 @@ class _Conductor:
     detail: str = "all cues played"
     closing_ns: int | None = None  # when bringing down began
     phase: Phase | None = None  # the phase in force
-    phase_frames: list[LoadFrame] = field(default_factory=list)
+    guard: Guard = field(init=False)
     fetched: set[str] = field(default_factory=set)
     entered: dict[str, tuple[Phase, float]] = field(default_factory=dict)  # name -> phase, end or now
     injected: dict[str, Fault] = field(default_factory=dict)
@@ -152,6 +119,10 @@ class _Conductor:
     new_frames: list[LoadFrame] = field(default_factory=list)
     windows: tuple[FaultWindow, ...] = ()
     windows_at: int = -1
+
+    def __post_init__(self) -> None:
+        """The guard watches the plan's phases."""
+        self.guard = Guard(self.plan)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -179,7 +150,7 @@ class _Conductor:
         if self.drivers.cluster:
             early += self.drivers.cluster.preflight()
         if self.drivers.metrics:
-            self.drivers.metrics.preflight()
+            early += self.drivers.metrics.preflight()
         workers = self.drivers.load.prepare()
         early.append(Stamped(mono_ns=self.clock.mono_ns(), body=LoadStartRequested(workers=workers)))
         return early
@@ -204,6 +175,21 @@ class _Conductor:
         self._poll()  # what was answered between the last look and the end
         self._note(RunEnded(status=self.status, detail=self.detail))
         self._tell()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Let Prometheus see the final numbers, as long as two scrapes take; a signal ends it at once."""
+        exporter, prometheus = self.drivers.exporter, self.plan.service.prometheus
+        if exporter is None or self.status is Status.INTERRUPTED:
+            return
+        wait_s = LAST_SCRAPES * (prometheus.scrape_interval_s if prometheus else SCRAPE_S) + 1
+        now_ns = self.clock.mono_ns()
+        if not exporter.scrapes()[0] and self._t_s(now_ns) > wait_s:
+            return  # nobody ever scraped it
+        until_ns = now_ns + round(wait_s * S)
+        while exporter.scrapes()[1] < LAST_SCRAPES and now_ns < until_ns and not self.signals.poll():
+            self.clock.wait(min(until_ns, now_ns + TICK_NS), self.signals.fds())
+            now_ns = self.clock.mono_ns()
 
     # -- cues -------------------------------------------------------------------------------------------------
 
@@ -215,11 +201,12 @@ class _Conductor:
         match cue:
             case PhaseStart(phase=phase):
                 self.phase = phase
-                self.phase_frames.clear()
+                self.guard.enter(phase)
                 self.entered[phase.name] = (phase, phase.end_s)
                 self._note(PhaseStarted(phase=phase.name), self._at_ns(cue))
             case PhaseEnd(phase=phase):
                 self.phase = None
+                self.guard.enter(None)
                 self._note(PhaseEnded(phase=phase.name), self._at_ns(cue))
             case Inject(fault=fault):
                 self._inject(fault)
@@ -285,11 +272,11 @@ class _Conductor:
 
     def _take_load(self) -> None:
         batch = self.drivers.load.take()
+        if self.drivers.exporter:
+            self.drivers.exporter.count(batch)
         self.new_frames += batch.frames
-        if self.phase is not None:
-            first = int(self.phase.start_s)
-            self.phase_frames += [frame for frame in batch.frames if frame.second >= first]
-        self._write(lambda: self.record.load(batch.frames, batch.health))
+        self.guard.add(batch.frames)
+        self._write(lambda: self.record.load(batch.frames, batch.health, batch.failures))
 
     def _take_series(self) -> None:
         if self.drivers.metrics:
@@ -297,20 +284,12 @@ class _Conductor:
             self._write(lambda: self.record.series(series))
 
     def _guard(self) -> None:
-        """The live abort guard: the verdict's own rules, applied to the run so far."""
+        """The live abort guard: the verdict's own rules, applied to the phase so far."""
         now_ns = self.clock.mono_ns()
         if now_ns < self.next_guard_ns or self.phase is None or self.closing_ns is not None:
             return
         self.next_guard_ns = now_ns + GUARD_NS
-        so_far = Run(
-            name=self.record.name,
-            plan=self.plan,
-            events=tuple(self.record.events),
-            frames=tuple(self.phase_frames),
-            health=(),
-            series=(),
-        )
-        trip = tripped(so_far, self._t_s(now_ns))
+        trip = self.guard.look(self._t_s(now_ns))
         if trip is not None:
             self._note(AbortTripped(phase=trip.phase, sli=trip.sli, rule=trip.rule))
             self._bring_down(Status.ABORTED, f"{trip.sli} {trip.rule} in phase {trip.phase}")
@@ -398,6 +377,8 @@ class _Conductor:
     def _note(self, body: Body, mono_ns: int | None = None) -> None:
         stamp = self.clock.mono_ns() if mono_ns is None else mono_ns
         self._write(lambda: self.record.event(stamp - self.t0_ns, body))
+        if self.drivers.exporter:
+            self.drivers.exporter.note(Stamped(mono_ns=stamp, body=body))
 
     def _write(self, action: Callable[[], object]) -> None:
         """Write to the record; a disk that does not take it ends the run, after everything is undone."""

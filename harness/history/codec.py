@@ -7,8 +7,12 @@ An event is `{"seq": 3, "t_ns": 65010203040, "event": "pod_gone", ...the body's 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import sys
+from array import array
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,13 +20,13 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import RecordError
 from harness.history.events import Body, Event
 from harness.history.load import WorkerHealth
-from harness.history.series import Series
+from harness.history.series import Role, Samples, Series
 
 Line = TypeVar("Line")
 
 _BODIES: dict[str, TypeAdapter[Body]] = {body.kind: TypeAdapter(body) for body in get_args(Body)}
 _HEALTH = TypeAdapter(WorkerHealth)
-_SERIES = TypeAdapter(Series)
+_ROLES = frozenset(get_args(Role))
 
 
 def _as_dict(value: Any) -> dict[str, Any]:
@@ -67,49 +71,69 @@ def health_of(line: str) -> WorkerHealth:
 
 
 def series_line(series: Series) -> str:
-    """A series as one line of JSON. NaN and infinities are written as the strings Prometheus uses."""
-    value = _as_dict(series)
-    value["samples"] = [[t_s, number if _finite(number) else _spelled(number)] for t_s, number in series.samples]
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """
+    A series as one line of JSON; its columns are base64 of little-endian float64, in `times` and `values`.
+
+    Text would be as long, and an hour of fifty SLIs (7 million numbers) would take ten times as long to read; and NaN
+    and infinities, which JSON does not have, need no spelling.
+    """
+    head = {name: value for name, value in _as_dict(series).items() if name != "samples"}
+    columns = {"times": _column(series.samples.times), "values": _column(series.samples.values)}
+    return json.dumps(head | columns, ensure_ascii=False, separators=(",", ":"))
 
 
 def series_of(line: str) -> Series:
     """The series written on a line; raises ValueError when it is not one."""
     try:
         value = json.loads(line)
-        value["samples"] = tuple((float(t_s), float(number)) for t_s, number in value["samples"])
-        return _SERIES.validate_python(value)
-    except (KeyError, TypeError, ValidationError) as error:
+        samples = Samples(_times(value.pop("times")), _floats(value.pop("values")))
+        labels = tuple((str(name), str(text)) for name, text in value.pop("labels"))
+        series = Series(labels=labels, samples=samples, **value)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"not a series: {error!r:.200}") from error
+    if series.role not in _ROLES or not all(isinstance(text, str) for text in (series.sli, series.phase, series.query)):
+        raise ValueError(f"not a series: {value!s:.200}")
+    return series
 
 
-def _finite(number: float) -> bool:
-    return number - number == 0.0
+def _column(numbers: array[float]) -> str:
+    return b2a_base64(_little_endian(numbers).tobytes(), newline=False).decode("ascii")
 
 
-def _spelled(number: float) -> str:
-    if number != number:  # noqa: PLR0124 - NaN is the one value unequal to itself
-        return "NaN"
-    return "+Inf" if number > 0 else "-Inf"
+def _floats(text: str) -> array[float]:
+    return _little_endian(array("d", a2b_base64(text, strict_mode=True)))
 
 
-def whole_lines(text: str, path: str) -> Iterator[tuple[int, str]]:
+@lru_cache(maxsize=256)
+def _times(text: str) -> array[float]:
+    """Series of one target have the same times: they get one column, which nobody changes."""
+    return _floats(text)
+
+
+def _little_endian(numbers: array[float]) -> array[float]:
+    if sys.byteorder == "little":
+        return numbers
+    swapped = array("d", numbers)
+    swapped.byteswap()
+    return swapped
+
+
+def whole_lines(lines: Iterable[str], path: str) -> Iterator[tuple[int, str]]:
     """
-    The numbered, complete, non-empty lines of an append-only file.
+    The numbered, complete, non-empty lines of an append-only file, of which `lines` are all with their newlines.
 
     A last line without its newline was torn by a crash and is left out; everything before it is whole.
     """
-    lines = text.split("\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        if line:
-            yield number, line
-        else:
+    for number, line in enumerate(lines, start=1):
+        if line == "\n":
             raise RecordError(f"{path}:{number}: empty line in the record")
+        if line.endswith("\n"):
+            yield number, line[:-1]
 
 
-def decoded(text: str, path: str, decode: Callable[[str], Line]) -> Iterator[Line]:
+def decoded(lines: Iterable[str], path: str, decode: Callable[[str], Line]) -> Iterator[Line]:
     """Every complete line of an append-only file decoded; raises RecordError naming the line that cannot be."""
-    for number, line in whole_lines(text, path):
+    for number, line in whole_lines(lines, path):
         try:
             yield decode(line)
         except ValueError as error:

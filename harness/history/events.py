@@ -257,9 +257,19 @@ class WatchGap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryFailed:
-    """A query for an SLI in a phase did not return data."""
+    """A query for an SLI in a phase was not answered."""
 
     kind: ClassVar[str] = "query_failed"
+    sli: str
+    phase: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryRefused:
+    """A query for an SLI in a phase was answered, but not with data."""
+
+    kind: ClassVar[str] = "query_refused"
     sli: str
     phase: str
     detail: str
@@ -281,7 +291,7 @@ class QueryProbed:
 
     kind: ClassVar[str] = "query_probed"
     sli: str
-    value: float | None
+    value: float | None  # None where there was no finite number
     detail: str
 
 
@@ -340,6 +350,7 @@ Body = (
     | EndpointsSeen
     | WatchGap
     | QueryFailed
+    | QueryRefused
     | QueryWarned
     | QueryProbed
     | AbortTripped

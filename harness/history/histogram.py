@@ -10,7 +10,9 @@ import base64
 import binascii
 import struct
 import zlib
-from collections.abc import Iterable
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 
 from harness.errors import RecordError
 
@@ -21,6 +23,7 @@ MAX_US = 3_600_000_000  # one hour
 _HALF_BITS = 10
 _HALF = 1 << _HALF_BITS
 _FULL_BITS = _HALF_BITS + 1
+_FULL = 1 << _FULL_BITS
 
 # https://github.com/HdrHistogram/HdrHistogram: the V2 encoding and its compressed wrapping, both big-endian.
 _ENCODING_COOKIE = 0x1C849303 | 0x10
@@ -28,20 +31,41 @@ _COMPRESSED_COOKIE = 0x1C849304 | 0x10
 _WRAPPING = struct.Struct(">II")  # cookie, compressed length
 _HEADER = struct.Struct(">IIIIQQd")  # cookie, payload length, offset, digits, lowest, highest, ratio
 
+_Columns = tuple["array[int]", "array[int]"]  # bucket indexes, ascending, and their counts, none of them zero
+
 
 class Histogram:
-    """Counts of whole microseconds, 1 us .. 1 h; values outside are clamped. Equal when all counts are equal."""
+    """
+    Counts of whole microseconds, 1 us .. 1 h; values outside are clamped. Equal when all counts are equal.
 
-    __slots__ = ("counts",)
+    One that was read from a record stays as it was written until somebody looks at it, and is two columns then: an hour
+    of them would be half a gigabyte of dicts, and most are only ever added up.
+    """
+
+    __slots__ = ("_columns", "_counts", "_packed")
 
     def __init__(self, counts: dict[int, int] | None = None) -> None:
-        self.counts: dict[int, int] = counts or {}  # bucket index -> count, only non-zero
+        self._counts: dict[int, int] | None = counts or {}
+        self._columns: _Columns | None = None
+        self._packed: bytes | None = None
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Bucket index -> count, only non-zero."""
+        if self._counts is None:
+            indexes, numbers = self._read()
+            self._counts, self._columns = dict(zip(indexes, numbers, strict=True)), None
+        return self._counts
+
+    def __bool__(self) -> bool:
+        """Whether anything was recorded."""
+        return bool(self._counts if self._counts is not None else self._read()[0])
 
     def record(self, us: int, n: int = 1) -> None:
         """Count a value of `us` whole microseconds (rounded down by the caller) `n` times."""
         if n:
-            index = index_of(us)
-            self.counts[index] = self.counts.get(index, 0) + n
+            counts, index = self.counts, index_of(us)
+            counts[index] = counts.get(index, 0) + n
 
     def __add__(self, other: Histogram) -> Histogram:
         return Histogram.merged((self, other))
@@ -49,11 +73,25 @@ class Histogram:
     @classmethod
     def merged(cls, histograms: Iterable[Histogram]) -> Histogram:
         """The sum of all: as if every value had been recorded in one."""
-        counts: dict[int, int] = {}
-        for histogram in histograms:
-            for index, n in histogram.counts.items():
-                counts[index] = counts.get(index, 0) + n
-        return cls(counts)
+        some = [histogram for histogram in histograms if histogram]
+        if len(some) == 1:
+            return cls(dict(some[0].items()))
+        sums = [0] * (1 + max((histogram.highest for histogram in some), default=0))  # faster than a dict, by half
+        for histogram in some:
+            for index, n in histogram.items():
+                sums[index] += n
+        return cls({index: n for index, n in enumerate(sums) if n})
+
+    def items(self) -> Iterable[tuple[int, int]]:
+        """(bucket index, count) pairs, in no particular order, only non-zero."""
+        return self._counts.items() if self._counts is not None else zip(*self._read(), strict=True)
+
+    def _read(self) -> _Columns:
+        """The columns, of a histogram that is not a dict."""
+        if self._columns is None:
+            assert self._packed is not None  # it is one of the three
+            self._columns, self._packed = _unpacked(self._packed), None
+        return self._columns
 
     def __eq__(self, other: object) -> bool:
         return self.counts == other.counts if isinstance(other, Histogram) else NotImplemented
@@ -61,17 +99,22 @@ class Histogram:
     __hash__ = None  # type: ignore[assignment]  # counts change
 
     def __repr__(self) -> str:
-        return f"Histogram({dict(sorted(self.counts.items()))})"
+        return f"Histogram({dict(sorted(self.items()))})"
 
     @property
     def total(self) -> int:
         """How many values were recorded."""
-        return sum(self.counts.values())
+        return sum(self._counts.values() if self._counts is not None else self._read()[1])
 
     @property
     def max(self) -> int | None:
         """Microseconds that no recorded value reaches: the upper edge of the highest bucket used; None when empty."""
-        return bounds_of(max(self.counts))[1] if self.counts else None
+        return bounds_of(self.highest)[1] if self else None
+
+    @property
+    def highest(self) -> int:
+        """The index of the highest bucket used, of a histogram that is not empty."""
+        return max(self._counts) if self._counts is not None else self._read()[0][-1]
 
     def count_above(self, us: float) -> tuple[int, int]:
         """
@@ -79,12 +122,16 @@ class Histogram:
 
         They differ by what lies in the bucket in which `us` falls.
         """
-        definitely = possibly = 0
-        for index, n in self.counts.items():
-            lo, hi = bounds_of(index)
-            definitely += n if lo > us else 0
-            possibly += n if hi > us else 0
-        return definitely, possibly
+        if us < MIN_US:
+            return self.total, self.total
+        # Indexes grow with the values: above the bucket of `us` all is above it, and its own may be, up to its end.
+        own = index_of(int(us))
+        within = own if bounds_of(own)[1] > us else own + 1
+        if self._counts is None:
+            indexes, numbers = self._read()
+            return sum(numbers[bisect_right(indexes, own) :]), sum(numbers[bisect_left(indexes, within) :])
+        above = [(index, n) for index, n in self._counts.items() if index >= own]
+        return sum(n for index, n in above if index > own), sum(n for index, n in above if index >= within)
 
     def quantile(self, q: float) -> tuple[int, int]:
         """
@@ -97,8 +144,8 @@ class Histogram:
         if not total:
             raise ValueError("an empty histogram has no quantiles")
         seen = 0
-        for index in sorted(self.counts):
-            seen += self.counts[index]
+        for index, n in sorted(self.items()):
+            seen += n
             # The tolerance keeps 0.95 * 100 from asking for the 96th value.
             if seen >= q * total * (1 - 1e-12):
                 return bounds_of(index)
@@ -113,24 +160,34 @@ class Histogram:
 
     @classmethod
     def decode(cls, text: str) -> Histogram:
-        """The histogram that `text` encodes. Raises RecordError when it is not V2, or of another layout than ours."""
+        """
+        The histogram that `text` encodes. Raises RecordError when it is not V2, or of another layout than ours.
+
+        Only what it begins with is looked at here; that the rest is whole shows when somebody looks at the counts.
+        """
         try:
-            raw = base64.b64decode(text, validate=True)
+            raw = binascii.a2b_base64(text, strict_mode=True)
             cookie, length = _WRAPPING.unpack_from(raw)
-            data = zlib.decompress(raw[_WRAPPING.size : _WRAPPING.size + length])
-            inner, payload_length, offset, digits, lowest, _highest, _ratio = _HEADER.unpack_from(data)
+            start = zlib.decompressobj().decompress(raw[_WRAPPING.size :], _HEADER.size)
+            inner, _length, offset, digits, lowest, _highest, _ratio = _HEADER.unpack(start)
         except (binascii.Error, struct.error, zlib.error, ValueError) as error:
             raise RecordError(f"histogram {text[:40]!r}: not an HdrHistogram V2 encoding ({error})") from error
         if (cookie, inner, offset, digits, lowest) != (_COMPRESSED_COOKIE, _ENCODING_COOKIE, 0, 3, MIN_US):
             raise RecordError(f"histogram {text[:40]!r}: not V2 with 3 digits from 1; it has {digits} from {lowest}")
-        return cls(_words_to_counts(data[_HEADER.size : _HEADER.size + payload_length]))
+        if len(raw) < _WRAPPING.size + length:
+            raise RecordError(f"histogram {text[:40]!r}: cut short, {len(raw)} bytes of {_WRAPPING.size + length}")
+        found = cls()
+        found._counts, found._packed = None, raw
+        return found
 
 
 def index_of(us: int) -> int:
     """The index of the bucket that holds `us` microseconds."""
-    us = MIN_US if us < MIN_US else min(us, MAX_US)
+    if us < _FULL:  # by far the most
+        return us if us > 0 else MIN_US
+    us = min(us, MAX_US)
     doubling = us.bit_length() - _FULL_BITS
-    return us if doubling <= 0 else (doubling << _HALF_BITS) + (us >> doubling)
+    return (doubling << _HALF_BITS) + (us >> doubling)
 
 
 def bounds_of(index: int) -> tuple[int, int]:
@@ -159,21 +216,38 @@ def _counts_to_words(counts: dict[int, int]) -> bytes:
     return bytes(out)
 
 
-def _words_to_counts(payload: bytes) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    index = word = shift = 0
-    for byte in payload:
-        # A word has at most 9 bytes; the ninth holds 8 bits.
-        last = byte < 0x80 or shift == 56
-        word |= (byte if shift == 56 else byte & 0x7F) << shift
-        if not last:
-            shift += 7
-            continue
+def _unpacked(raw: bytes) -> _Columns:
+    """The columns of an encoding whose beginning was found right; raises RecordError when the rest is damaged."""
+    try:
+        data = zlib.decompress(raw[_WRAPPING.size : _WRAPPING.size + _WRAPPING.unpack_from(raw)[1]])
+    except zlib.error as error:
+        raise RecordError(f"a histogram of the record is damaged ({error})") from error
+    return _words_to_columns(data[_HEADER.size : _HEADER.size + _HEADER.unpack_from(data)[1]])
+
+
+def _words_to_columns(payload: bytes) -> _Columns:
+    indexes: list[int] = []
+    numbers: list[int] = []
+    index = 0
+    rest = iter(payload)
+    for byte in rest:
+        word = byte if byte < 0x80 else _long_word(byte, rest)
         if word & 1:
             index += (word + 1) >> 1
         else:
             if word:
-                counts[index] = word >> 1
+                indexes.append(index)
+                numbers.append(word >> 1)
             index += 1
-        word = shift = 0
-    return counts
+    return array("i", indexes), array("q", numbers)
+
+
+def _long_word(first: int, rest: Iterator[int]) -> int:
+    """A word of several bytes: nine at most, of which the ninth holds 8 bits."""
+    word, shift = first & 0x7F, 7
+    for byte in rest:
+        if byte < 0x80 or shift == 56:
+            return word | byte << shift
+        word |= (byte & 0x7F) << shift
+        shift += 7
+    return word

@@ -71,8 +71,10 @@ def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...
     One window per planned fault, in plan order.
 
     PODS_REPLACED is confirmed by the deletion of a pod that was ready when injection was requested and is among the
-    fault's frozen targets; it came into force when that pod first left service. It is gone when as many pods are ready
-    as at the request; until its rollbacks have returned, losing pods again takes that back.
+    fault's targets: those frozen, and what replaced them since. It came into force when that pod first left service.
+    One pod confirms one fault: of several that may have deleted it, the one that began to act first and has none yet.
+    It is gone when as many pods are ready as at the request, or as at that of an earlier fault which was not gone
+    then; until its rollbacks have returned, losing pods again takes that back.
 
     ZONE_CUT is confirmed when a canary with one end in the zone fails while none with both ends inside does; a failing
     canary inside, before the cut is gone, takes that back (the zone is broken, not cut off). It is gone when,
@@ -84,6 +86,44 @@ def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...
     for event in events:
         fold.see(event.t_ns, event.body)
     return tuple(known.window() for known in fold.known.values())
+
+
+class Targets:
+    """
+    The pods that each fault may touch: those frozen before the run, and the pods that replaced them since.
+
+    A pod first seen after a fault was requested replaces a target when both are of one controller: their names differ
+    in the last part only.
+    """
+
+    def __init__(self) -> None:
+        self._acting = False  # a fault was requested
+        self._frozen: dict[str, frozenset[str]] = {}
+        self._makers: dict[str, frozenset[str]] = {}
+        self._seen: set[str] = set()
+        self._new: set[str] = set()
+
+    def see(self, body: Body) -> None:
+        """Take in one more event."""
+        if isinstance(body, TargetsFrozen):
+            self._frozen[body.fault] = frozenset(body.names)
+            self._makers[body.fault] = frozenset(map(_maker, body.names))
+        elif isinstance(body, PodSeen) and body.pod not in self._seen:
+            self._seen.add(body.pod)
+            if self._acting:
+                self._new.add(body.pod)
+        elif isinstance(body, InjectRequested):
+            self._acting = True
+
+    def has(self, fault: str, pod: str) -> bool:
+        """Whether the fault may touch the pod of this name."""
+        if pod in self._frozen.get(fault, ()):
+            return True
+        return pod in self._new and _maker(pod) in self._makers.get(fault, ())
+
+
+def _maker(pod: str) -> str:
+    return pod.rpartition("-")[0]
 
 
 def phase_windows(plan: Plan, events: Iterable[Event]) -> tuple[PhaseWindow, ...]:
@@ -142,7 +182,6 @@ class _Known:
     """What is known of one fault so far."""
 
     fault: Fault
-    targets: frozenset[str] = frozenset()
     armed: bool = False
     requested_ns: int | None = None
     action_ns: int | None = None  # when the first of its activities that act (and not only probe) began
@@ -154,7 +193,9 @@ class _Known:
     confirmed: Interval | None = None
     gone: Interval | None = None
     ready_before: frozenset[str] = frozenset()  # UIDs ready when injection was requested
+    wanted: int = 0  # so many ready pods are all of them
     left: dict[str, Interval] = field(default_factory=dict)  # UID of a target -> when it left service
+    deleted: str | None = None  # UID of the pod that confirms it
     settled: bool = False  # what happens to pods from here on is not this fault's doing
     evidence: str = ""
 
@@ -185,6 +226,11 @@ class _Known:
         return self.evidence + ("" if self.gone else f"; {still}")
 
     @property
+    def acted_ns(self) -> tuple[bool, int]:
+        """Sorts faults by when they began to act; those that are not known to have acted come last."""
+        return (self.action_ns is None, self.action_ns or self.requested_ns or 0)
+
+    @property
     def _replaces(self) -> bool:
         return self.fault.experiment.observe is Observe.PODS_REPLACED
 
@@ -202,6 +248,7 @@ class _Fold:
         self._replacing: list[_Known] = []  # faults of that kind, once requested
         self._cutting: list[_Known] = []
         self._ready: set[str] = set()
+        self._targets = Targets()
         self._paths: dict[tuple[str, str], bool] = {}
         self._opened: Interval | None = None  # when the newest path opened
 
@@ -209,8 +256,12 @@ class _Fold:
         match body:
             case PodSeen() | PodGone():
                 _update(self._ready, body)
+                self._targets.see(body)
+                for known in sorted(self._replacing, key=lambda one: one.acted_ns):
+                    self._left(known, t_ns, body)
+                self._confirm(body)
                 for known in self._replacing:
-                    self._pod(known, t_ns, body)
+                    self._count(known, t_ns)
             case CanarySeen():
                 self._paths[body.from_zone, body.to_zone] = body.ok
                 if body.ok:
@@ -234,11 +285,12 @@ class _Fold:
 
     def _step(self, known: _Known, t_ns: int, body: Body) -> None:
         match body:
-            case TargetsFrozen(names=names):
-                known.targets = frozenset(names)
+            case TargetsFrozen():
+                self._targets.see(body)
             case FaultArmed():
                 known.armed = True
             case InjectRequested() if known.requested_ns is None:
+                self._targets.see(body)
                 self._request(known, t_ns)
             case InjectCompleted():
                 known.injected_ns = t_ns
@@ -262,21 +314,36 @@ class _Fold:
     def _request(self, known: _Known, t_ns: int) -> None:
         known.requested_ns = t_ns
         known.ready_before = frozenset(self._ready)
+        known.wanted = len(self._ready)
         if known.fault.experiment.observe is Observe.PODS_REPLACED:
             for earlier in self._replacing:
                 earlier.settled = earlier.settled or earlier.gone is not None
+                if earlier.gone is None:
+                    known.wanted = max(known.wanted, earlier.wanted)
             self._replacing.append(known)
         else:
             self._cutting.append(known)
 
-    def _pod(self, known: _Known, t_ns: int, body: PodSeen | PodGone) -> None:
-        if body.uid in known.ready_before and body.pod in known.targets:
-            if body.uid not in self._ready:
-                known.left.setdefault(body.uid, known.since(t_ns))
-            if isinstance(body, PodGone) and known.confirmed is None:
-                known.confirmed = known.left[body.uid]
-                known.evidence = f"pod {body.pod} (uid {body.uid}) was deleted"
-        if len(self._ready) < len(known.ready_before):
+    def _left(self, known: _Known, t_ns: int, body: PodSeen | PodGone) -> None:
+        """Note when a target of the fault left service."""
+        if body.uid not in self._ready and self._touches(known, body):
+            known.left.setdefault(body.uid, known.since(t_ns))
+
+    def _touches(self, known: _Known, body: PodSeen | PodGone) -> bool:
+        return body.uid in known.ready_before and self._targets.has(known.fault.name, body.pod)
+
+    def _confirm(self, body: PodSeen | PodGone) -> None:
+        """A deleted pod confirms one fault that has none yet."""
+        if not isinstance(body, PodGone) or any(known.deleted == body.uid for known in self._replacing):
+            return
+        may = (known for known in self._replacing if known.deleted is None and self._touches(known, body))
+        known = min(may, key=lambda one: one.acted_ns, default=None)
+        if known is not None:
+            known.deleted, known.confirmed = body.uid, known.left[body.uid]
+            known.evidence = f"pod {body.pod} (uid {body.uid}) was deleted"
+
+    def _count(self, known: _Known, t_ns: int) -> None:
+        if len(self._ready) < known.wanted:
             if not known.settled:
                 known.gone = None
         elif known.gone is None and known.confirmed is not None:
@@ -285,7 +352,7 @@ class _Fold:
     def _nothing_missing(self, known: _Known, t_ns: int) -> None:
         """A fault that never took a pod away is gone once its rollbacks have returned."""
         replaces = known.fault.experiment.observe is Observe.PODS_REPLACED
-        enough = 0 < len(known.ready_before) <= len(self._ready)
+        enough = 0 < known.wanted <= len(self._ready)
         if replaces and known.gone is None and known.requested_ns is not None and enough:
             known.gone = (t_ns, t_ns)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from harness.plan.model import PrometheusSli, Unit
 from harness.units import show
+from harness.verdict.case import Case
 from harness.verdict.client import Tally, whole_seconds
-from harness.verdict.findings import Case
 from harness.verdict.interval import share_interval
 from harness.verdict.model import Check, Outcome
 from harness.verdict.ruling import Measured, NoEvidenceError

@@ -1,5 +1,5 @@
 """
-SLIs read from the load record: what became of the arrivals intended in a window.
+The load record as SLIs are read from it: what became of the arrivals intended in a window.
 
 Everything is counted per whole second of intended time. An arrival whose outcome is not known (yet) counts as good in
 the lower and as bad in the upper bound. A quantile is never compared: `p95 > T` is decided as "the share slower than T
@@ -9,18 +9,20 @@ is above 5 %", and failures, timeouts and dropped arrivals are slower than anyth
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 from harness.history.histogram import Histogram
-from harness.history.load import LoadFrame
-from harness.plan.model import ClientMeasure, ClientSli, Rule, Unit
-from harness.units import show
-from harness.verdict.interval import CONFIDENCE, Second, design_effect, share_interval
-from harness.verdict.model import Reason
-from harness.verdict.ruling import Bounds, Measured, NoEvidenceError, Ruling, holds, sustained
+from harness.history.load import LoadFrame, Slower, Steps
+from harness.plan.model import ClientMeasure, ClientSli
+from harness.schedule.load import Knot
+from harness.verdict.interval import Estimate, Second, ratio_estimate
+from harness.verdict.ruling import Bounds
 
 US = 1_000_000
+STRETCHES_MAX = 128  # of a window, where histograms are needed: merging them is what judging an hour costs
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Tally:
     dropped: int = 0
     lost: int = 0
     responses: list[Histogram] = field(default_factory=list)  # not merged: most rules need one count of each
+    slower: list[Slower] = field(default_factory=list)  # of the same
     lags: list[Histogram] = field(default_factory=list)
 
     def add(self, frame: LoadFrame) -> None:
@@ -47,8 +50,22 @@ class Tally:
         self.timed_out += frame.timed_out
         self.dropped += frame.dropped
         self.lost += frame.lost
-        self.responses.append(frame.response)
-        self.lags.append(frame.lag)
+        self._respond(frame.response, frame.slower)
+        if frame.lag:
+            self.lags.append(frame.lag)
+
+    def add_steps(self, steps: Steps) -> None:
+        """Count requests inside journeys like arrivals: what is true of a request name is both together."""
+        self.sent += steps.ok + steps.failed + steps.timed_out
+        self.ok += steps.ok
+        self.failed += steps.failed
+        self.timed_out += steps.timed_out
+        self._respond(steps.response, steps.slower)
+
+    def _respond(self, response: Histogram, slower: Slower) -> None:
+        if response:
+            self.responses.append(response)
+            self.slower.append(slower)
 
     @property
     def bad(self) -> int:
@@ -56,21 +73,60 @@ class Tally:
         return self.failed + self.timed_out + self.dropped
 
     @property
+    def settled(self) -> int:
+        """Arrivals with an outcome."""
+        return self.ok + self.bad
+
+    @property
     def unknown(self) -> int:
         """Arrivals that were planned, not lost, and have no outcome."""
         begun = max(self.planned, self.sent + self.dropped + self.lost)
         return max(begun - self.lost - self.ok - self.bad, 0)
 
+    def errors(self) -> Count:
+        """Arrivals that were not answered well."""
+        return Count(self.second, self.settled + self.unknown, self.bad, self.bad + self.unknown)
 
-def tallies(frames: Iterable[LoadFrame], series: str | None = None) -> dict[int, Tally]:
-    """Second -> tally, of one request name or of all of them, in order of time."""
+    def slow(self, limit_s: Bounds) -> Count:
+        """
+        Arrivals slower than a limit known within bounds, and those not answered well.
+
+        Exact where the engine counted at the limit; else the width of the histogram's bucket is between the bounds.
+        """
+        surely = possibly = 0
+        exact_us = round(limit_s[0] * US) if limit_s[0] == limit_s[1] else None
+        for response, counted in zip(self.responses, self.slower, strict=True):
+            known = next((n for limit_us, n in counted if limit_us == exact_us), None)
+            if known is not None:
+                surely, possibly = surely + known, possibly + known
+            else:
+                surely += response.count_above(limit_s[1] * US)[0]
+                possibly += response.count_above(limit_s[0] * US)[1]
+        errors = self.errors()
+        return Count(self.second, errors.total, errors.least + surely, errors.most + possibly)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One second's arrivals, and the least and the most of them that may be bad."""
+
+    second: int
+    total: int
+    least: int
+    most: int
+
+
+def tallies(frames: Iterable[LoadFrame], series: str | None = None, stream: str | None = None) -> dict[int, Tally]:
+    """Second -> tally, of one request name, of one stream, or of all of them, in order of time."""
     found: dict[int, Tally] = {}
     for frame in frames:
-        if series is None or frame.series == series:
+        if (series is None or frame.series == series) and (stream is None or frame.stream == stream):
             tally = found.get(frame.second)
             if tally is None:
                 tally = found[frame.second] = Tally(frame.second)
             tally.add(frame)
+            if series is not None and frame.steps is not None:
+                tally.add_steps(frame.steps)
     return dict(sorted(found.items()))
 
 
@@ -81,188 +137,133 @@ def whole_seconds(start_s: float, end_s: float) -> range:
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some neighbouring seconds together."""
+
+    second: int  # the first
+    responses: Histogram
+    settled: int
+    errors: int
+    total: int
+
+
+class Offered:
+    """The arrivals that a plan offers up to any instant: the integral of its rate, looked up in its corners."""
+
+    def __init__(self, knots: Sequence[Knot]) -> None:
+        self._knots = tuple(knots)
+        self._times = [knot.t_s for knot in self._knots]
+        areas = ((b.t_s - a.t_s) * (a.per_s + b.per_s) / 2 for a, b in pairwise(self._knots))
+        self._before = list(accumulate(areas, initial=0.0))
+
+    def before(self, t_s: float) -> float:
+        """Arrivals offered before `t_s`."""
+        index = bisect_right(self._times, t_s) - 1
+        if index < 0:
+            return 0.0
+        if index + 1 >= len(self._knots):
+            return self._before[-1]
+        left, right = self._knots[index], self._knots[index + 1]
+        passed = t_s - left.t_s
+        slope = (right.per_s - left.per_s) / (right.t_s - left.t_s)
+        return self._before[index] + passed * (left.per_s + slope * passed / 2)
+
+    def within(self, start_s: float, end_s: float) -> float:
+        """Arrivals offered in [start_s, end_s)."""
+        return self.before(end_s) - self.before(start_s)
+
+
+@dataclass(slots=True)
 class ClientWindow:
-    """The load record of one window."""
+    """The load record of one window, of all arrivals or of those an SLI is about, with what is asked of it often."""
 
     seconds: range
     tallies: tuple[Tally, ...]  # of those seconds that have any
-    offered: Callable[[int], float]  # second -> arrivals the plan asks for in it
-    disturbed: frozenset[int] | None  # seconds in which a fault was at work; None: take the window as it went
-    confidence: float = CONFIDENCE
+    offered: Callable[[float, float], float]  # arrivals the plan asks for between two instants
+    facts: frozenset[int] = frozenset()  # seconds in which a fault was at work, whatever its effect
+    impacts: frozenset[int] = frozenset()  # those, and seconds of impacts that a fault had
+    _estimates: dict[tuple[bool, Bounds], Estimate] = field(default_factory=dict)
+    _stretches: tuple[Stretch, ...] | None = None
+    _responses: Histogram | None = None
+
+    @property
+    def length_s(self) -> int:
+        """How many seconds it has, 1 at least."""
+        return max(len(self.seconds), 1)
 
     @property
     def offered_per_s(self) -> float:
         """Mean rate the plan asks for."""
-        return sum(self.offered(second) for second in self.seconds) / max(len(self.seconds), 1)
+        return self.offered(self.seconds.start, self.seconds.stop) / self.length_s
+
+    @property
+    def settled(self) -> int:
+        """Arrivals with an outcome."""
+        return sum(tally.settled for tally in self.tallies)
+
+    def estimate(self, sli: ClientSli, limit: Bounds) -> Estimate:
+        """The share of bad arrivals, for a latency of those slower than the limit; there must be an arrival."""
+        latency = sli.measure is ClientMeasure.LATENCY
+        key = (latency, limit if latency else (0.0, 0.0))
+        if key not in self._estimates:
+            counts = counts_of(self.tallies, sli, limit)
+            self._estimates[key] = ratio_estimate(self.least(counts), self.most(counts))
+        return self._estimates[key]
+
+    def least(self, counts: Sequence[Count]) -> list[Second]:
+        """The counts with unknown outcomes as good; what a fault did is a fact."""
+        return [Second(one.total, one.least, one.second in self.impacts) for one in counts]
+
+    def most(self, counts: Sequence[Count]) -> list[Second]:
+        """
+        The counts with unknown outcomes as bad.
+
+        Here a fact is only what happened while the fault was on: otherwise a longer impact would be less noise, and
+        more bad arrivals could prove that a limit is kept.
+        """
+        return [Second(one.total, one.most, one.second in self.facts) for one in counts]
+
+    def responses(self) -> Histogram:
+        """Response times of all ok arrivals."""
+        if self._responses is None:
+            self._responses = merged_histogram(stretch.responses for stretch in self.stretches())
+        return self._responses
+
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The window in at most 128 stretches of as many seconds each, with their responses merged."""
+        if self._stretches is None:
+            length = -(-self.length_s // STRETCHES_MAX)
+            parts: dict[int, list[Tally]] = {}
+            for tally in self.tallies:
+                parts.setdefault((tally.second - self.seconds.start) // length, []).append(tally)
+            self._stretches = tuple(_stretch(part) for part in parts.values())
+        return self._stretches
 
 
-@dataclass(frozen=True, slots=True)
-class _Count:
-    """One second's arrivals, and the least and most of them that may be bad."""
-
-    second: int
-    total: int
-    bad: tuple[int, int]
-
-
-def client_measured(window: ClientWindow, sli: ClientSli) -> Measured:
-    """The SLI's value over the window with its interval; raises NoEvidenceError when no arrival has an outcome."""
-    settled = sum(tally.ok + tally.bad for tally in window.tallies)
-    if not settled:
-        where = f" of '{sli.series}'" if sli.series else ""
-        raise NoEvidenceError(Reason.NO_SAMPLES, f"no arrival{where} with a known outcome in the window")
-    coverage = len(window.tallies) / len(window.seconds)
-    match sli.measure:
-        case ClientMeasure.THROUGHPUT:
-            value, bounds = _throughput(window.tallies, len(window.seconds))
-        case ClientMeasure.LATENCY:
-            return _latency(window, _quantile(sli), coverage)
-        case ClientMeasure.ERROR_RATIO:
-            value, bounds = _share(window, [_errors(tally) for tally in window.tallies])
-        case ClientMeasure.SUCCESS_RATIO:
-            value, bounds = _mirrored(*_share(window, [_errors(tally) for tally in window.tallies]))
-    return Measured(value=value, lo=bounds[0], hi=bounds[1], samples=settled, coverage=coverage)
-
-
-def client_ruling(window: ClientWindow, sli: ClientSli, rule: Rule, limit: Bounds) -> Ruling:
-    """
-    Whether the rule's proposition holds for the window.
-
-    `limit` is what the value is compared with, in the SLI's unit; a rule `of offered` with a `for` takes each
-    slice's own offered load instead.
-    """
-    if rule.for_s is not None:
-        return _sustained_ruling(window, sli, rule, limit)
-    if sli.measure is ClientMeasure.THROUGHPUT:
-        bounds = _throughput(window.tallies, max(len(window.seconds), 1))[1]
-        return Ruling(holds=holds(bounds, rule, limit), reason=Reason.UNDECIDED)
-    latency = sli.measure is ClientMeasure.LATENCY
-    counts = [_slower(tally, limit) if latency else _errors(tally) for tally in window.tallies]
-    total = sum(count.total for count in counts)
-    if not total:
-        return Ruling(holds=None, reason=Reason.NO_SAMPLES)
-    share, bounds = _share(window, counts)
-    note, allowed = "", limit
-    if latency:
-        allowed = (1 - _quantile(sli), 1 - _quantile(sli))
-        slower = Measured(value=share, lo=bounds[0], hi=bounds[1], samples=total, coverage=None).text(Unit.RATIO)
-        note = f"share slower than {show(limit[0], Unit.SECONDS)}: {slower}, limit {show(allowed[0], Unit.RATIO)}"
-    elif sli.measure is ClientMeasure.SUCCESS_RATIO:
-        share, bounds = _mirrored(share, bounds)
-    decided = holds(bounds, rule, allowed)
-    provable = share_interval((0, 0), total, confidence=window.confidence)[1] <= min(allowed[1], abs(1 - allowed[0]))
-    return Ruling(holds=decided, reason=Reason.UNDECIDED if provable else Reason.TOO_FEW_SAMPLES, note=note)
-
-
-def _sustained_ruling(window: ClientWindow, sli: ClientSli, rule: Rule, limit: Bounds) -> Ruling:
-    assert rule.for_s is not None
-    needed = max(1, math.ceil(rule.for_s - 1e-6))
-    found = {tally.second: tally for tally in window.tallies}
-    slices = [_slice(window, found.get(second), sli, rule, limit) for second in window.seconds]
-    note = f"{slices.count(True)} of {len(slices)} seconds {rule.op} the limit"
-    note += f", {slices.count(None)} unknown" if None in slices else ""
-    return Ruling(holds=sustained(slices, needed), reason=Reason.GAP, note=note)
-
-
-def _slice(window: ClientWindow, tally: Tally | None, sli: ClientSli, rule: Rule, limit: Bounds) -> bool | None:
-    """Whether the rule holds for one second, taken at its point value; None when unknown outcomes could change it."""
-    if tally is None:
-        return None
-    if rule.relative_to == "offered":
-        limit = (rule.quantity * window.offered(tally.second), rule.quantity * window.offered(tally.second))
-    if sli.measure is ClientMeasure.THROUGHPUT:
-        return holds(_throughput((tally,), 1)[1], rule, limit)
-    latency = sli.measure is ClientMeasure.LATENCY
-    count = _slower(tally, limit) if latency else _errors(tally)
-    if not count.total:
-        return None
-    bounds = (count.bad[0] / count.total, count.bad[1] / count.total)
-    if latency:
-        allowed = 1 - _quantile(sli)
-        return holds(bounds, rule, (allowed, allowed))
-    return holds(bounds if sli.measure is ClientMeasure.ERROR_RATIO else (1 - bounds[1], 1 - bounds[0]), rule, limit)
-
-
-def _errors(tally: Tally) -> _Count:
-    return _Count(tally.second, tally.ok + tally.bad + tally.unknown, (tally.bad, tally.bad + tally.unknown))
-
-
-def _slower(tally: Tally, limit_s: Bounds) -> _Count:
-    """Arrivals slower than a limit known within bounds; histogram buckets add their width."""
-    slow = [response for response in tally.responses if (response.max or 0) > limit_s[0] * US]  # mostly none: cheap
-    surely = sum(response.count_above(limit_s[1] * US)[0] for response in slow)
-    possibly = sum(response.count_above(limit_s[0] * US)[1] for response in slow)
-    errors = _errors(tally)
-    return _Count(tally.second, errors.total, (errors.bad[0] + surely, errors.bad[1] + possibly))
-
-
-def _share(window: ClientWindow, counts: Sequence[_Count]) -> tuple[float, Bounds]:
-    """The share of bad arrivals (unknown ones taken as good) and its interval."""
-    total = sum(count.total for count in counts)
-    bad = (sum(count.bad[0] for count in counts), sum(count.bad[1] for count in counts))
-    effect = _effect(window, counts)
-    return bad[0] / total, share_interval(bad, total, effect=effect, confidence=window.confidence)
-
-
-def _effect(window: ClientWindow, counts: Sequence[_Count]) -> float:
-    if window.disturbed is None:
-        return 1.0
-    seconds = [Second(count.total, count.bad[0], count.second in window.disturbed) for count in counts]
-    return design_effect(seconds, window.confidence)
-
-
-def _mirrored(value: float, bounds: Bounds) -> tuple[float, Bounds]:
-    return 1 - value, (1 - bounds[1], 1 - bounds[0])
-
-
-def _throughput(tallies_: Sequence[Tally], seconds: int) -> tuple[float, Bounds]:
-    """Ok answers per second: counted, so without sampling error."""
-    ok = sum(tally.ok for tally in tallies_)
-    return ok / seconds, (ok / seconds, (ok + sum(tally.unknown for tally in tallies_)) / seconds)
-
-
-def _latency(window: ClientWindow, q: float, coverage: float) -> Measured:
-    """
-    The q-quantile of response time over all arrivals, bad ones beyond any time, with a confidence interval.
-
-    The interval is the quantiles at the ends of the interval of a share 1 - q of this many arrivals (order
-    statistics with the design effect of being slower than the value).
-    """
-    merged = merged_histogram(response for tally in window.tallies for response in tally.responses)
-    counts = [_errors(tally) for tally in window.tallies]
-    total = sum(count.total for count in counts)
-    settled = sum(tally.ok + tally.bad for tally in window.tallies)
-    value_us = _quantile_us(merged, q * settled)
-    if value_us is not None:
-        limit = (value_us[0] / US, value_us[1] / US)
-        counts = [_slower(tally, limit) for tally in window.tallies]
-    slower = (1 - q) * total
-    low, high = share_interval((slower, slower), total, effect=_effect(window, counts), confidence=window.confidence)
-    lowest, highest = _quantile_us(merged, (1 - high) * total), _quantile_us(merged, (1 - low) * total)
-    return Measured(
-        value=None if value_us is None else sum(value_us) / 2 / US,
-        lo=None if lowest is None else lowest[0] / US,
-        hi=None if highest is None else highest[1] / US,
-        samples=settled,
-        coverage=coverage,
+def _stretch(tallies_: Sequence[Tally]) -> Stretch:
+    responses = [response for tally in tallies_ for response in tally.responses]
+    return Stretch(
+        second=tallies_[0].second,
+        responses=responses[0] if len(responses) == 1 else Histogram.merged(responses),
+        settled=sum(tally.settled for tally in tallies_),
+        errors=sum(tally.bad for tally in tallies_),
+        total=sum(tally.settled + tally.unknown for tally in tallies_),
     )
+
+
+def counts_of(tallies_: Iterable[Tally], sli: ClientSli, limit: Bounds) -> list[Count]:
+    """What is bad in each second: slower than the limit for a latency, else not answered well."""
+    if sli.measure is ClientMeasure.LATENCY:
+        return [tally.slow(limit) for tally in tallies_]
+    return [tally.errors() for tally in tallies_]
 
 
 def merged_histogram(histograms: Iterable[Histogram]) -> Histogram:
     """All of them as one."""
-    counts: dict[int, int] = {}
-    for histogram in histograms:
-        for index, n in histogram.counts.items():
-            counts[index] = counts.get(index, 0) + n
-    return Histogram(counts)
+    return Histogram.merged(histograms)
 
 
-def _quantile_us(histogram: Histogram, rank: float) -> tuple[int, int] | None:
-    """The bucket that holds the arrival of this rank; None when that arrival had no ok answer."""
-    total = histogram.total
-    return histogram.quantile(rank / total) if total and rank <= total * (1 + 1e-12) else None
-
-
-def _quantile(sli: ClientSli) -> float:
+def quantile_of(sli: ClientSli) -> float:
+    """The quantile of a latency."""
     assert sli.quantile is not None
     return sli.quantile

@@ -1,187 +1,127 @@
-"""Findings: one per threshold of a judged phase. The same rules, and this room's one place where they are applied."""
+"""Findings: one per threshold of a judged phase and group. This room's one place where rules are applied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from harness.history.events import QueryFailed, QueryWarned
-from harness.history.run import Run
-from harness.plan.model import ClientSli, Plan, PrometheusSli, Sli, Threshold, Tier, Unit
-from harness.schedule.load import Knot, arrivals_before
+from harness.plan.model import Better, ClientMeasure, ClientSli, Sli, Threshold, Tier, Unit
 from harness.units import show
-from harness.verdict.client import ClientWindow, Tally, client_measured, client_ruling, tallies, whole_seconds
-from harness.verdict.model import Check, Finding, Outcome, Reason
-from harness.verdict.ruling import Bounds, Measured, NoEvidenceError, Ruling, holds
-from harness.verdict.server import ServerWindow, server_measured, server_ruling
+from harness.verdict.case import Case, sli_of
+from harness.verdict.client import whole_seconds
+from harness.verdict.deciding import Asked, client_ruling, worst_first
+from harness.verdict.groups import Group, groups_of
+from harness.verdict.model import Finding, Outcome, Reason
+from harness.verdict.relative import Baseline, compared, compared_text, limit_of
+from harness.verdict.ruling import Bounds, Measured, NoEvidenceError, Ruling
+from harness.verdict.server import server_ruling
 from harness.verdict.window import Window
 
 
 @dataclass(slots=True)
-class Case:
-    """A recorded run as rules see it, with what several of them need worked out once."""
+class _Seen:
+    """What is known of a threshold and group, as far as judging it has come."""
 
-    run: Run
-    windows: Sequence[Window]
-    knots: Sequence[Knot]
-    disturbed: frozenset[int]
-    limited: dict[str, Check]  # phase -> the load check it failed
-    _tallies: dict[str | None, dict[int, Tally]] = field(default_factory=dict)
-    _measured: dict[tuple[str, str], Measured | NoEvidenceError] = field(default_factory=dict)
-
-    def tallies(self, series: str | None) -> dict[int, Tally]:
-        """Second -> tally of one request name, or of all."""
-        if series not in self._tallies:
-            self._tallies[series] = tallies(self.run.frames, series)
-        return self._tallies[series]
-
-    def client(self, window: Window, sli: ClientSli) -> ClientWindow:
-        """The load record of a phase for an SLI; raises NoEvidenceError when the generator was the bottleneck."""
-        check = self.limited.get(window.phase.name)
-        if check is not None:
-            raise NoEvidenceError(Reason.GENERATOR_LIMITED, f"{check.check}: {check.detail}")
-        seconds = whole_seconds(window.start_s, window.end_s)
-        found = self.tallies(sli.series)
-        inside = tuple(found[second] for second in seconds if second in found)
-        return ClientWindow(seconds, inside, offered_by(self.knots), self.disturbed)
-
-    def server(self, window: Window, sli: PrometheusSli) -> ServerWindow:
-        """What Prometheus returned for an SLI in a phase."""
-        name, run = window.phase.name, self.run
-        said = [event.body for event in run.events if isinstance(event.body, QueryFailed | QueryWarned)]
-        own = [body for body in said if body.sli == sli.name and body.phase == name]
-        return ServerWindow(
-            start_s=window.start_s,
-            end_s=window.end_s,
-            scrape_s=self.scrape_s,
-            series=tuple(one for one in run.series if one.sli == sli.name and one.phase == name),
-            failures=tuple(body.detail for body in own if isinstance(body, QueryFailed)),
-            warnings=tuple(text for body in own if isinstance(body, QueryWarned) for text in body.warnings),
-            disturbed=self.disturbed,
-        )
-
-    @property
-    def scrape_s(self) -> float:
-        """How often Prometheus reads counters."""
-        prometheus = self.run.plan.service.prometheus
-        return prometheus.scrape_interval_s if prometheus else 1.0
-
-    def measured(self, window: Window, sli: Sli) -> Measured:
-        """The SLI's value in a phase; raises NoEvidenceError."""
-        key = (window.phase.name, sli.name)
-        if key not in self._measured:
-            try:
-                self._measured[key] = (
-                    client_measured(self.client(window, sli), sli)
-                    if isinstance(sli, ClientSli)
-                    else server_measured(self.server(window, sli), sli)
-                )
-            except NoEvidenceError as error:
-                self._measured[key] = error
-        found = self._measured[key]
-        if isinstance(found, NoEvidenceError):
-            raise found
-        return found
-
-    def baseline(self) -> Window | None:
-        """The first judged phase at 100 % load without a fault that ran to its end."""
-        faulty = {fault.phase for fault in self.run.plan.faults}
-        fitting = (
-            window
-            for window in self.windows
-            if window.finished
-            and window.phase.judge
-            and window.phase.load_level == 1.0
-            and window.phase.name not in faulty
-        )
-        return next(fitting, None)
-
-
-def offered_by(knots: Sequence[Knot]) -> Callable[[int], float]:
-    """Second -> arrivals the plan offers in it."""
-    return lambda second: arrivals_before(knots, second + 1) - arrivals_before(knots, second)
-
-
-def sli_of(plan: Plan, name: str) -> Sli:
-    """The SLI of a name; raises LookupError."""
-    for sli in plan.service.slis:
-        if sli.name == name:
-            return sli
-    raise LookupError(f"service '{plan.service.name}' has no SLI '{name}'")
-
-
-def finding_of(case: Case, window: Window, threshold: Threshold) -> Finding:
-    """The outcome of one threshold; never raises."""
+    unit: Unit = Unit.RATIO
+    better: Better = Better.LOWER
     measured: Measured | None = None
-    unit = Unit.RATIO
+    ruling: Ruling | None = None
+    limit: Bounds | None = None
+    worst: tuple[float | None, float | None] = (None, None)
+
+
+def findings_of(case: Case, window: Window, threshold: Threshold) -> tuple[Finding, ...]:
+    """The outcomes of one threshold, one per group, in order of their names; never raises, never nothing."""
     try:
         sli = sli_of(case.run.plan, threshold.sli)
-        unit = sli.unit
-        if not window.entered:
-            raise NoEvidenceError(Reason.NOT_RUN, f"phase {window.phase.name} was never entered")
-        measured = case.measured(window, sli)
-        ruling = _ruling(case, window, sli, threshold, measured)
-        outcome, reason = _outcome(threshold.tier, ruling)
-        detail = measured.text(unit) + (f"; {ruling.note}" if ruling.note else "")
-        if not window.finished and reason is not Reason.EXCEEDED:
-            outcome, reason = Outcome.INCONCLUSIVE, Reason.NOT_RUN
-            detail = f"only {show(window.end_s - window.start_s, Unit.SECONDS)} of the phase were run; so far {detail}"
-    except NoEvidenceError as error:
-        outcome, reason, detail = Outcome.INCONCLUSIVE, error.reason, error.detail
+        _entered(window)
+        groups = groups_of(case, window, sli, threshold.each)
     except Exception as error:  # a fault in judging must not cost the verdict; it is shown, and decides nothing
-        outcome, reason, detail = Outcome.INCONCLUSIVE, Reason.CHECK_RAISED, f"{type(error).__name__}: {error}"
-    return Finding(
-        phase=window.phase.name,
-        sli=threshold.sli,
-        tier=threshold.tier,
-        rule=threshold.rule.text,
-        outcome=outcome,
-        reason=reason,
-        detail=detail,
-        value=measured.value if measured else None,
-        lo=measured.lo if measured else None,
-        hi=measured.hi if measured else None,
-        unit=unit,
-        samples=measured.samples if measured else 0,
-        coverage=measured.coverage if measured else None,
-        source=threshold.source,
-    )
+        return (_finding(window, threshold, None, _Seen(), _undecided(error)),)
+    return tuple(_finding_of(case, window, threshold, group) for group in groups)
 
 
-def _ruling(case: Case, window: Window, sli: Sli, threshold: Threshold, measured: Measured) -> Ruling:
-    rule = threshold.rule
-    baseline = case.baseline() if rule.relative_to == "baseline" else None
-    if baseline is not None and baseline.phase.name == window.phase.name and measured.value is not None:
-        limit = rule.quantity * measured.value
-        decided = holds((measured.value, measured.value), rule, (limit, limit))
-        return Ruling(holds=decided, reason=Reason.UNDECIDED, note="this phase is the baseline")
-    limits = _limit(case, window, sli, threshold, baseline)
-    if isinstance(sli, ClientSli):
-        return client_ruling(case.client(window, sli), sli, rule, limits)
-    return server_ruling(case.server(window, sli), sli, rule, limits, measured)
-
-
-def _limit(case: Case, window: Window, sli: Sli, threshold: Threshold, baseline: Window | None) -> Bounds:
-    """What the value is compared with, in the SLI's unit; raises NoEvidenceError when the baseline gives none."""
-    rule = threshold.rule
-    if rule.relative_to is None:
-        return rule.quantity, rule.quantity
-    if rule.relative_to == "offered":
-        seconds = whole_seconds(window.start_s, window.end_s)
-        per_s = (arrivals_before(case.knots, seconds.stop) - arrivals_before(case.knots, seconds.start)) / len(seconds)
-        return rule.quantity * per_s, rule.quantity * per_s
-    if baseline is None:
-        detail = "no judged phase at 100 % load without a fault ran to its end"
-        raise NoEvidenceError(Reason.NO_BASELINE, detail)
+def _finding_of(case: Case, window: Window, threshold: Threshold, group: Group) -> Finding:
+    seen = _Seen(group.sli.unit, group.sli.better)
     try:
-        value = case.measured(baseline, sli)
-    except NoEvidenceError as error:
-        detail = f"baseline phase {baseline.phase.name}: {error.detail}"
-        raise NoEvidenceError(Reason.NO_BASELINE, detail) from error
-    if value.lo is None or value.hi is None:
-        detail = f"baseline phase {baseline.phase.name} has no finite {sli.name}"
-        raise NoEvidenceError(Reason.NO_BASELINE, detail)
-    return rule.quantity * value.lo, rule.quantity * value.hi
+        said = _judged(case, window, threshold, group, seen)
+    except Exception as error:  # as above
+        said = _undecided(error)
+    return _finding(window, threshold, group, seen, said)
+
+
+_Said = tuple[Outcome, Reason, str]
+
+
+def _undecided(error: Exception) -> _Said:
+    if isinstance(error, NoEvidenceError):
+        return Outcome.INCONCLUSIVE, error.reason, error.detail
+    return Outcome.INCONCLUSIVE, Reason.CHECK_RAISED, f"{type(error).__name__}: {error}"
+
+
+def _entered(window: Window) -> None:
+    if not window.entered:
+        raise NoEvidenceError(Reason.NOT_RUN, f"phase {window.phase.name} was never entered")
+    if not window.finished and not whole_seconds(window.start_s, window.end_s):
+        raise NoEvidenceError(Reason.NOT_RUN, f"not a whole second of phase {window.phase.name} was run")
+
+
+def _judged(case: Case, window: Window, threshold: Threshold, group: Group, seen: _Seen) -> _Said:
+    measured = seen.measured = case.measured(window, group.sli, group.member)
+    if threshold.min_samples is not None and measured.samples < threshold.min_samples:
+        detail = f"{measured.text(seen.unit)}; {measured.samples} samples, {threshold.min_samples} are wanted"
+        raise NoEvidenceError(Reason.TOO_FEW_SAMPLES, detail)
+    ruling = seen.ruling = _ruling(case, window, group, threshold, seen)
+    if isinstance(group.sli, ClientSli):
+        value, at_s = worst_first(case.client(window, group.sli), group.sli, ruling)
+        seen.worst = (value, at_s)
+    else:
+        seen.worst = (ruling.worst, ruling.worst_s)
+    outcome, reason = _outcome(threshold.tier, ruling)
+    detail = "; ".join(filter(None, (measured.text(seen.unit), ruling.note, group.note)))
+    if not window.finished and reason is not Reason.EXCEEDED:
+        ran = show(window.end_s - window.start_s, Unit.SECONDS)
+        return Outcome.INCONCLUSIVE, Reason.NOT_RUN, f"only {ran} of the phase were run; so far {detail}"
+    if reason is Reason.UNDECIDED or (reason is Reason.TOO_FEW_SAMPLES and ruling.missing):
+        detail = "; ".join(filter(None, (detail, ruling.missing)))
+    return outcome, reason, detail
+
+
+def _ruling(case: Case, window: Window, group: Group, threshold: Threshold, seen: _Seen) -> Ruling:
+    rule, sli = threshold.rule, group.sli
+    assert seen.measured is not None
+    asked = _asked(case, window, group, threshold)
+    seen.limit = asked.limit
+    if isinstance(sli, ClientSli):
+        return client_ruling(case.client(window, sli), sli, asked, seen.measured)
+    if asked.baseline is not None and rule.for_s is None and rule.any_s is None:
+        note = compared_text(seen.measured, asked.baseline, sli.unit)
+        decided = compared(seen.measured, rule, asked.baseline, sli.better)
+        return Ruling(holds=decided, reason=Reason.UNDECIDED, note=note)
+    return server_ruling(case.server(window, sli, group.member), sli, rule, asked.limit, seen.measured)
+
+
+def _asked(case: Case, window: Window, group: Group, threshold: Threshold) -> Asked:
+    """What the value is compared with, in the SLI's unit; raises NoEvidenceError when the baseline gives nothing."""
+    rule, sli = threshold.rule, group.sli
+    if rule.relative_to is None:
+        return Asked(rule=rule, limit=(rule.quantity, rule.quantity))
+    if rule.relative_to == "offered":
+        offered = case.offered(sli.stream if isinstance(sli, ClientSli) else None)
+        per_s = offered.within(window.start_s, window.end_s) / max(window.end_s - window.start_s, 1e-9)
+        return Asked(rule=rule, limit=(rule.quantity * per_s,) * 2, per_second=rule.quantity)
+    base = case.compared_with(window, sli, group.member)
+    if rule.for_s is not None or rule.any_s is not None:
+        base = _per_stretch(base, sli, window, rule.any_s or 1.0)
+    return Asked(rule=rule, limit=limit_of(rule, base.value, sli.better), baseline=base)
+
+
+def _per_stretch(base: Baseline, sli: Sli, window: Window, length_s: float) -> Baseline:
+    """A count of the baseline for a stretch instead of the phase."""
+    if not (isinstance(sli, ClientSli) and sli.measure is ClientMeasure.FAILURES):
+        return base
+    part, one = length_s / (window.end_s - window.start_s), base.value
+    ends = [None if end is None else end * part for end in (one.value, one.lo, one.hi)]
+    return replace(base, value=replace(one, value=ends[0], lo=ends[1], hi=ends[2]))
 
 
 def _outcome(tier: Tier, ruling: Ruling) -> tuple[Outcome, Reason]:
@@ -191,3 +131,42 @@ def _outcome(tier: Tier, ruling: Ruling) -> tuple[Outcome, Reason]:
     if ruling.holds == (tier is Tier.TARGET):
         return Outcome.PASS, Reason.WITHIN
     return (Outcome.FAIL if tier in (Tier.FAIL, Tier.ABORT) else Outcome.WARN), Reason.EXCEEDED
+
+
+def _margin(seen: _Seen) -> float | None:
+    """How far the value is from the limit, as a share of the limit; None where one of them is not a number."""
+    if seen.ruling is None:
+        return None
+    if seen.ruling.margin is not None:
+        return seen.ruling.margin
+    compared_value = seen.ruling.value or seen.measured
+    if compared_value is None or compared_value.value is None or seen.limit is None or not seen.limit[0]:
+        return None
+    limit = sum(seen.limit) / 2
+    return (limit - compared_value.value if seen.better is Better.LOWER else compared_value.value - limit) / limit
+
+
+def _finding(window: Window, threshold: Threshold, group: Group | None, seen: _Seen, said: _Said) -> Finding:
+    measured = seen.measured
+    return Finding(
+        phase=window.phase.name,
+        sli=threshold.sli,
+        tier=threshold.tier,
+        rule=threshold.rule.text,
+        outcome=said[0],
+        reason=said[1],
+        detail=said[2],
+        value=measured.value if measured else None,
+        lo=measured.lo if measured else None,
+        hi=measured.hi if measured else None,
+        unit=seen.unit,
+        samples=measured.samples if measured else 0,
+        coverage=measured.coverage if measured else None,
+        source=threshold.source,
+        group=group.name if group else None,
+        worst=seen.worst[0],
+        worst_s=seen.worst[1],
+        margin=_margin(seen),
+        severity=threshold.severity,
+        runbook=threshold.runbook,
+    )

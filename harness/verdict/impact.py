@@ -7,21 +7,33 @@ timeout later. What an edge is known to is the spacing of arrivals around it and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import compress, pairwise
+from operator import add, sub, truediv
 
-from harness.history.load import BINS_PER_SECOND, LoadFrame
+from harness.history.load import BINS_PER_SECOND
 from harness.history.views import FaultWindow
-from harness.verdict.model import Impact
-from harness.verdict.segment import Row, Segment, edge_candidates, segments
+from harness.verdict.attribution import causes_of
+from harness.verdict.edges import edges_of, end_of
+from harness.verdict.model import Impact, Shape
+from harness.verdict.noise import design_effect
+from harness.verdict.outcomes import Outcomes
+from harness.verdict.segment import LLR_MIN, Row, Search, Second, Segment
 
 HOLD_S = 5.0  # how long the service must be good again for an impact to be over
 BACKGROUND_MIN = 1e-3  # share of bad arrivals that counts as nothing
+BLACK = 0.9  # share of bad arrivals from which on it is a black-out
 
 _BACKGROUND_MAX = 0.3
 _PARTS = 8  # the calm seconds are looked at in this many parts
 _USUAL_SHARE = 0.1  # what is left of the calm seconds outside impacts must be this much of them to be called usual
 _REFINEMENTS = 4  # how often the background is estimated again without the impacts found in it
+_SAME = 0.05  # a background that changes by less finds the same
+_SHARP = 0.5  # share of bad arrivals from which on a segment is more than a bunch of the usual failures,
+_SHARP_EFFECT = 3.0  # and is held against at most this design effect
+_SAMPLED = 60  # calm seconds that the usual response time is taken from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,49 +41,31 @@ class Surroundings:
     """What the estimator needs to know besides the counts; seconds."""
 
     calm: frozenset[int]  # seconds of judged phases before the first fault: they give the background
-    response_p95_s: float  # an arrival this much older than a fault may still be hit by it
-    lag_p99_s: float  # how much later than intended arrivals were sent
+    limit_s: float  # a response slower than this is bad
     hold_s: float
 
 
-def row_of(frames: Iterable[LoadFrame]) -> Row:
-    """The outcome counts of all frames, bin 0 beginning at run start."""
-    good: dict[int, int] = {}
-    bad: dict[int, int] = {}
-    for frame in frames:
-        for counts, found in ((frame.good_bins, good), (frame.bad_bins, bad)):
-            base = frame.second * BINS_PER_SECOND
-            for offset, n in enumerate(counts):
-                if n:
-                    found[base + offset] = found.get(base + offset, 0) + n
-    bins = tuple(sorted(good.keys() | bad.keys()))
-    return Row(bins, tuple(good.get(number, 0) for number in bins), tuple(bad.get(number, 0) for number in bins))
-
-
-def impacts_of(row: Row, around: Surroundings, faults: Sequence[FaultWindow]) -> tuple[Impact, ...]:
+def impacts_of(outcomes: Outcomes, around: Surroundings, faults: Sequence[FaultWindow]) -> tuple[Impact, ...]:
     """
-    All impacts of a run, in order of time; none when there are no counts.
+    All impacts on these arrivals, in order of time; none when there are no counts.
 
     An impact ends where a good stretch of at least `hold_s` begins; it is censored when the record ends before that
     much of it was seen. It is related to the fault that was in force, or had been within `hold_s`, when it began.
     """
+    row = outcomes.row
     if not row.bins:
         return ()
     hold_bins = round(around.hold_s * BINS_PER_SECOND)
-    background, found = _found(row, around.calm, hold_bins)
-    return tuple(_impact(row, stretch, background, around, faults) for stretch in _merged(row, found, hold_bins))
-
-
-def fault_on(window: FaultWindow) -> tuple[float, float] | None:
-    """When the fault came into force, seconds; None when it was not confirmed, or its injection failed."""
-    return (
-        None
-        if window.confirmed is None or window.failed is not None
-        else (window.confirmed[0] / 1e9, window.confirmed[1] / 1e9)
+    calm = [second for second in row.seconds if second.number in around.calm] or list(row.seconds)
+    background, found = _found(row, calm, hold_bins)
+    usual_p95_s = outcomes.response_s([one.number for one in calm[:: len(calm) // _SAMPLED + 1]], 0.95)
+    return tuple(
+        _impact(outcomes, stretch, background, usual_p95_s, around, faults)
+        for stretch in _merged(row, found, hold_bins)
     )
 
 
-def _found(row: Row, calm: frozenset[int], hold_bins: int) -> tuple[float, list[Segment]]:
+def _found(row: Row, calm: Sequence[Second], hold_bins: int) -> tuple[float, list[Segment]]:
     """
     The share of bad arrivals that is usual, and the segments above it.
 
@@ -79,27 +73,52 @@ def _found(row: Row, calm: frozenset[int], hold_bins: int) -> tuple[float, list[
     the best part of the calm seconds, so that an impact that fills most of them cannot pass for usual. If hardly
     anything is left outside what is found that way, being bad is the usual state.
     """
-    inside_calm = [index for index, number in enumerate(row.bins) if number // BINS_PER_SECOND in calm]
-    length = -(-len(inside_calm) // _PARTS)
-    parts = [inside_calm[start : start + length] for start in range(0, len(inside_calm), max(length, 1))]
-    background = min((_background(row, part) for part in parts), default=BACKGROUND_MIN)
-    found = segments(row, background, hold_bins)
+    length = -(-len(calm) // _PARTS)
+    background = min(_background(calm[start : start + length]) for start in range(0, len(calm), length))
+    search = Search(row)
+    found = _standing_out(row, search.segments(background, hold_bins), calm)
     for _ in range(_REFINEMENTS):
-        impaired = {index for segment in found for index in range(segment.first, segment.last + 1)}
-        rest = [index for index in inside_calm if index not in impaired]
-        refined = _background(row, rest if len(rest) >= _USUAL_SHARE * len(inside_calm) else inside_calm)
-        if refined == background:
+        rest = _without(row, calm, found)
+        refined = _background(rest if len(rest) >= _USUAL_SHARE * len(calm) else calm)
+        if abs(refined - background) <= _SAME * background:
             break
         background = refined
-        found = segments(row, background, hold_bins)
+        found = _standing_out(row, search.segments(background, hold_bins), calm)
     return background, found
 
 
-def _background(row: Row, indexes: Sequence[int]) -> float:
-    """The share of bad arrivals in these bins; at least the minimum, and never so high that nothing can stand out."""
-    bad = sum(row.bad[index] for index in indexes)
-    arrivals = bad + sum(row.good[index] for index in indexes)
+def _background(seconds: Sequence[Second]) -> float:
+    """The share of bad arrivals in these seconds; at least the minimum, never so high that nothing can stand out."""
+    bad = sum(second.bad for second in seconds)
+    arrivals = bad + sum(second.good for second in seconds)
     return min(max(bad / arrivals if arrivals else 0.0, BACKGROUND_MIN), _BACKGROUND_MAX)
+
+
+def _standing_out(row: Row, found: Sequence[Segment], calm: Sequence[Second]) -> list[Segment]:
+    """
+    The segments that are more than the calm seconds' own noise: their ratio is enough for its design effect.
+
+    What is mostly bad is not noise for long, however much the usual failures come in bunches. Of the others each is
+    held against the calm seconds without itself, the likeliest first; as soon as one is no more than noise, neither are
+    those behind it.
+    """
+    sharp = [segment for segment in found if segment.share >= _SHARP]
+    bunched = min(design_effect(_without(row, calm, sharp)), _SHARP_EFFECT)
+    kept = [segment for segment in sharp if segment.ratio >= LLR_MIN * bunched]
+    milder = sorted((segment for segment in found if segment.share < _SHARP), key=lambda one: (-one.ratio, one.first))
+    for segment in milder:
+        if segment.ratio < LLR_MIN * design_effect(_without(row, calm, [*kept, segment])):
+            break
+        kept.append(segment)
+    return sorted(kept, key=lambda one: one.first)
+
+
+def _without(row: Row, calm: Sequence[Second], found: Collection[Segment]) -> list[Second]:
+    """The calm seconds in which no segment lies."""
+    taken: set[int] = set()
+    for segment in found:
+        taken.update(range(row.bins[segment.first] // BINS_PER_SECOND, row.bins[segment.last] // BINS_PER_SECOND + 1))
+    return [second for second in calm if second.number not in taken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,90 +147,75 @@ def _merged(row: Row, found: Sequence[Segment], hold_bins: int) -> list[_Stretch
 
 
 def _impact(
-    row: Row, stretch: _Stretch, background: float, around: Surroundings, faults: Sequence[FaultWindow]
+    outcomes: Outcomes,
+    stretch: _Stretch,
+    background: float,
+    usual_p95_s: float,
+    around: Surroundings,
+    faults: Sequence[FaultWindow],
 ) -> Impact:
-    starts = edge_candidates(row, stretch.segments[0], background)[0]
-    ends = edge_candidates(row, stretch.segments[-1], background)[1]
-    start_s, end_s = _edge_before(row, stretch.first), _edge_after(row, stretch.last)
-    start_lo_s = _span_before(row, starts[0])[0] - around.lag_p99_s
-    # What was in flight when the service broke fails although it was sent before: the truth may be later.
-    start_hi_s = _span_before(row, starts[1])[1] + around.lag_p99_s + around.response_p95_s
-    end_lo_s = _span_after(row, ends[0])[0] - around.lag_p99_s
-    end_hi_s = _span_after(row, ends[1])[1] + around.lag_p99_s
-    inside = range(stretch.first, stretch.last + 1)
-    bad = sum(row.bad[index] for index in inside)
+    row = outcomes.row
+    ends = (stretch.segments[0], stretch.segments[-1])
+    edges = edges_of(outcomes, ends, background, usual_p95_s=usual_p95_s, limit_s=around.limit_s)
+    inside = slice(stretch.first, stretch.last + 1)
+    bad, good = sum(row.bad[inside]), sum(row.good[inside])
+    causes = causes_of((edges.start_s, edges.start_hi_s), faults, around.hold_s)
+    within = Row(row.bins[inside], row.good[inside], row.bad[inside])
+    episodes = Search(within).segments(background, 0)
     return Impact(
-        start_s=start_s,
-        start_lo_s=max(start_lo_s, 0.0),
-        start_hi_s=max(start_hi_s, start_s),
-        end_s=end_s,
-        end_lo_s=max(min(end_lo_s, end_s), start_s),
-        end_hi_s=max(end_hi_s, end_s),
-        severity=bad / (bad + sum(row.good[index] for index in inside)),
+        start_s=edges.start_s,
+        start_lo_s=edges.start_lo_s,
+        start_hi_s=edges.start_hi_s,
+        end_s=edges.end_s,
+        end_lo_s=edges.end_lo_s,
+        end_hi_s=edges.end_hi_s,
+        severity=bad / (bad + good),
         bad=bad,
-        downtime_s=_downtime(row, inside, background),
-        fault=_related(start_s, max(start_hi_s, start_s), faults, around.hold_s),
-        censored=_end_of(row.bins[-1]) - _end_of(row.bins[stretch.last]) < around.hold_s,
+        downtime_s=_downtime(row, stretch, background),
+        fault=causes[0] if causes else None,
+        censored=end_of(row.bins[-1]) - edges.end_s < around.hold_s,
+        stream=outcomes.stream,
+        shape=_shape(row, stretch, within, episodes),
+        episodes=max(len(episodes), 1),
+        gap_s=_gap(row, stretch),
     )
 
 
-def _related(start_s: float, start_hi_s: float, faults: Sequence[FaultWindow], hold_s: float) -> str | None:
-    """The fault that began last among those in force when the impact began, or that had been within the hold."""
-    best: tuple[float, str] | None = None
-    for window in faults:
-        on = fault_on(window)
-        if on is None or start_hi_s < on[0]:
-            continue
-        over_s = window.gone[1] / 1e9 if window.gone else start_s
-        if start_s <= max(over_s, on[1]) + hold_s and (best is None or on[0] >= best[0]):
-            best = (on[0], window.fault)
-    return best[1] if best else None
+def _shape(row: Row, stretch: _Stretch, within: Row, episodes: Sequence[Segment]) -> Shape:
+    """Slow-out where most of the bad arrivals got an answer; else by the share of bad ones while it was bad."""
+    first, last = (row.bins[index] // BINS_PER_SECOND for index in (stretch.first, stretch.last))
+    touched = [second for second in row.seconds if first <= second.number <= last]
+    if 2 * sum(second.failed for second in touched) < sum(second.bad for second in touched):
+        return Shape.SLOWOUT
+    bad = arrivals = 0
+    for segment in episodes:
+        # The bins at its edges belong to it only in part.
+        edge = 1 if segment.last - segment.first > 1 else 0
+        inside = slice(segment.first + edge, segment.last + 1 - edge)
+        bad += sum(within.bad[inside])
+        arrivals += sum(within.bad[inside]) + sum(within.good[inside])
+    return Shape.BLACKOUT if bad >= BLACK * arrivals else Shape.BROWNOUT
 
 
-def _downtime(row: Row, inside: range, background: float) -> float:
+def _gap(row: Row, stretch: _Stretch) -> float:
+    """The longest time between two good arrivals, from the last one before the stretch to the first one after it."""
+    around = slice(max(stretch.first - 1, 0), stretch.last + 2)
+    good = list(compress(row.bins[around], row.good[around]))
+    return max((later - earlier for earlier, later in pairwise(good)), default=0) / BINS_PER_SECOND
+
+
+def _downtime(row: Row, stretch: _Stretch, background: float) -> float:
     """
     Request-weighted downtime: each bin's share of bad arrivals above the background, times the time it stands for.
 
     A bin stands for the time up to half-way to its neighbours with arrivals (Voronoi weights).
     """
-    total = 0.0
-    for index in inside:
-        arrivals = row.good[index] + row.bad[index]
-        stands_for = _middle_after(row, index) - _middle_after(row, index - 1)
-        total += (row.bad[index] - background * arrivals) / arrivals * stands_for
-    return max(total, 0.0)
-
-
-def _middle_after(row: Row, index: int) -> float:
-    """Half-way between the centres of two neighbouring bins with arrivals; the outer edge at either end."""
-    if index < 0:
-        return row.bins[0] / BINS_PER_SECOND
-    if index + 1 >= len(row.bins):
-        return _end_of(row.bins[-1])
-    return (row.bins[index] + row.bins[index + 1] + 1) / 2 / BINS_PER_SECOND
-
-
-def _edge_before(row: Row, index: int) -> float:
-    """Where the edge before a bad bin is: inside it when it has good arrivals too, else half-way to the bin before."""
-    inside = row.good[index] > 0
-    return (row.bins[index] + 0.5) / BINS_PER_SECOND if inside else _middle_after(row, index - 1)
-
-
-def _edge_after(row: Row, index: int) -> float:
-    inside = row.good[index] > 0
-    return (row.bins[index] + 0.5) / BINS_PER_SECOND if inside else _middle_after(row, index)
-
-
-def _span_before(row: Row, index: int) -> tuple[float, float]:
-    """From the beginning of the bin before to the end of this one: between them the edge before this bin lies."""
-    before = row.bins[max(index - 1, 0)]
-    return before / BINS_PER_SECOND, _end_of(row.bins[min(index, len(row.bins) - 1)])
-
-
-def _span_after(row: Row, index: int) -> tuple[float, float]:
-    after = row.bins[min(index + 1, len(row.bins) - 1)]
-    return row.bins[index] / BINS_PER_SECOND, _end_of(after)
-
-
-def _end_of(number: int) -> float:
-    return (number + 1) / BINS_PER_SECOND
+    first, last = stretch.first, stretch.last
+    before = row.bins[first - 1] if first else row.bins[0] - 1
+    after = row.bins[last + 1] if last + 1 < len(row.bins) else row.bins[last] + 1
+    bins = (before, *row.bins[first : last + 1], after)
+    bad, good = row.bad[first : last + 1], row.good[first : last + 1]
+    stands_for = map(sub, bins[2:], bins[:-2])  # in half bins
+    shares = map(truediv, bad, map(add, bad, good))
+    total = math.fsum((share - background) * halves for share, halves in zip(shares, stands_for, strict=True))
+    return max(total / (2 * BINS_PER_SECOND), 0.0)

@@ -25,9 +25,13 @@ class Reason(StrEnum):
     EXCEEDED = "exceeded"  # the tier is proven breached
     UNDECIDED = "undecided"  # the value's interval straddles the limit
     NO_SAMPLES = "no_samples"
+    NO_TARGET = "no_target"  # Prometheus had nothing of the service to scrape
+    TARGET_DOWN = "target_down"  # it had, and no scrape succeeded
+    NOTHING_SERVED = "nothing_served"  # the counters are there and did not rise
     TOO_FEW_SAMPLES = "too_few_samples"
     GAP = "gap"  # scrape coverage below 90 %, or unknown slices would change the answer
     SOURCE_UNREACHABLE = "source_unreachable"  # Prometheus did not answer
+    QUERY_REFUSED = "query_refused"  # what answered gave no data: an error, a page of something else, too much
     PARTIAL_DATA = "partial_data"  # Prometheus warned that its answer is incomplete
     UNDEFINED_VALUE = "undefined_value"  # NaN or infinity
     SEVERAL_SERIES = "several_series"  # a template returned more than one series
@@ -35,10 +39,12 @@ class Reason(StrEnum):
     GENERATOR_LIMITED = "generator_limited"  # a validity check of the load failed
     NOT_RUN = "not_run"  # the phase was never entered, or not finished
     BUCKET_LIMITED = "bucket_limited"  # no bucket of the histogram has its edge at the limit
+    BUCKETS_CHANGED = "buckets_changed"  # a histogram had other buckets in one part of the window than in another
     UNKNOWN_GROUPS = "unknown_groups"  # `each` found nothing to tell apart
     CENSORED = "censored"  # a timing's end was not seen before the run ended
     NO_IMPACT = "no_impact"  # a timing of a fault that degraded nothing: zero
     ALREADY_GONE = "already_gone"  # a rollback asked for when nothing was left to undo: zero
+    BASELINE_UNHEALTHY = "baseline_unhealthy"  # the service was not well before the fault: nothing shows what it did
     CHECK_RAISED = "check_raised"  # judging this raised; the detail says what
 
 
@@ -111,6 +117,8 @@ class Impact:
     censored: bool  # still bad when the record ends
     stream: str | None = None  # None: of all arrivals; else of this request stream alone
     shape: Shape | None = None
+    episodes: int = 1  # how many times it was bad, with proven service in between
+    gap_s: float = 0.0  # the longest time between two good arrivals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,11 @@ class Ruling:
     holds: bool | None
     reason: Reason  # why it is not decided
     note: str = ""  # what it rests on besides the value
+    worst: float | None = None  # the worst value in any stretch, in the SLI's unit
+    worst_s: float | None = None  # when that stretch began, seconds since run start
+    margin: float | None = None  # how far from the limit, as a share of it; None: as the value says
+    value: Measured | None = None  # what was compared, where that is not the SLI's value over the window
+    missing: str = ""  # what it would take to decide, where that is known
 
 
 def holds(value: Bounds, rule: Rule, limit: Bounds) -> bool | None:
@@ -71,10 +76,11 @@ def sustained(slices: Sequence[bool | None], needed: int) -> bool | None:
 
     Evaluated with every unknown slice as false and as true; None when the answers differ (Kleene, 1938).
     """
-    surely = _longest([slice_ is True for slice_ in slices]) >= needed
-    possibly = _longest([slice_ is not False for slice_ in slices]) >= needed
+    surely = longest([slice_ is True for slice_ in slices]) >= needed
+    possibly = longest([slice_ is not False for slice_ in slices]) >= needed
     return surely if surely == possibly else None
 
 
-def _longest(slices: Sequence[bool]) -> int:
+def longest(slices: Sequence[bool]) -> int:
+    """The length of the longest uninterrupted run of true slices."""
     return max((len(list(run)) for value, run in groupby(slices) if value), default=0)

@@ -1,69 +1,23 @@
 """
-Validity: whether the experiment took place: load delivered, generator honest, fault in force and gone again.
+Validity: whether the experiment took place: phases run to their end, faults in force and gone again, on a service that
+was well before, watched without a gap.
 
-A breach of `LOAD_CHECKS` in a phase means that nothing the load record says of it is judged, for better or worse.
-Loop stalls and CPU are causes; the harm they can do is measured by start lag and delivered load, so they only warn.
+Each check has a name, a sentence and an effect: inconclusive makes inconclusive what depends on it, a warning is shown.
+What the load generator has to keep is in `generator`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from harness.history.events import Event, Status, WatchGap
-from harness.history.load import WorkerHealth
+from harness.history.events import Event, QueryFailed, Status, WatchGap
 from harness.history.views import FaultWindow
-from harness.plan.model import ClientMeasure, ClientSli, Fault, Plan, Tier, Unit
-from harness.schedule.load import Knot, arrivals_before
-from harness.units import show
-from harness.verdict.client import US, Tally, merged_histogram
-from harness.verdict.model import Check, Outcome
+from harness.plan.model import Fault, Plan, PrometheusSli, Tier
+from harness.verdict.model import Check, Finding, Outcome, Reason
 from harness.verdict.window import Window
 
-LOAD_CHECKS = frozenset({"load_delivered", "conservation", "start_lag"})
-
-RATE_ERROR_MAX = 0.02  # arrivals sent may differ from those planned by this share
-LOST_MAX = 0.001
-LAG_MIN_S = 0.005  # lag that no rule is strict enough to notice
-LAG_SHARE = 0.05  # of the tightest latency limit
-STALL_S = 0.2
-CPU_RATIO = 0.8
-
-_POISSON_SIGMAS = 5.0  # a Poisson count differs from its mean by more once in a million windows
-
-
-def load_checks(
-    window: Window, plan: Plan, knots: Sequence[Knot], tallies: Sequence[Tally], *, drained: bool
-) -> list[Check]:
-    """The checks of one phase's load record; `tallies` are its whole seconds. Undrained load may lack outcomes."""
-    return [
-        _delivered(window, plan, knots, tallies),
-        _conserved(window, tallies, drained=drained),
-        _lag(window, plan, tallies),
-    ]
-
-
-def health_checks(window: Window, health: Iterable[WorkerHealth]) -> list[Check]:
-    """Loop stalls and CPU of the workers in one phase; at worst a warning."""
-    inside = [item for item in health if window.start_s <= item.second < window.end_s]
-    if not inside:
-        return []
-    stall = max(item.stall_s_max for item in inside)
-    cpu = max(_mean([item.cpu_ratio for item in inside if item.worker == worker]) for worker in _workers(inside))
-    return [
-        _check(
-            "loop_stall",
-            window,
-            Outcome.WARN if stall > STALL_S else Outcome.PASS,
-            f"the longest stall was {show(stall, Unit.SECONDS)}; above {show(STALL_S, Unit.SECONDS)} it is suspicious",
-        ),
-        _check(
-            "cpu",
-            window,
-            Outcome.WARN if cpu > CPU_RATIO else Outcome.PASS,
-            f"the busiest worker used {cpu:.0%} of a core; above {CPU_RATIO:.0%} give it more cores or more workers",
-        ),
-    ]
+QUERIES_FAILED_MAX = 0.5  # of a phase's SLIs; where more of them got no answer, it is Prometheus that failed
 
 
 def phase_check(window: Window) -> Check:
@@ -107,59 +61,77 @@ def restored(windows: Iterable[FaultWindow]) -> bool:
     return all(window.gone is not None and window.rollback_failed is None for window in injected)
 
 
-def _delivered(window: Window, plan: Plan, knots: Sequence[Knot], tallies: Sequence[Tally]) -> Check:
-    first, last = math.ceil(window.start_s - 1e-6), math.floor(window.end_s + 1e-6)
-    offered = arrivals_before(knots, max(last, first)) - arrivals_before(knots, first)
-    planned = sum(tally.planned for tally in tallies)
-    sent = sum(tally.sent for tally in tallies)
-    lost = sum(tally.lost for tally in tallies)
-    slack = _POISSON_SIGMAS * math.sqrt(offered) if plan.service.load.arrivals == "poisson" else 0.0
-    text = f"{sent} sent of {planned} planned, {lost} lost; the plan offers {offered:.0f}"
-    kept = (
-        offered > 0
-        and abs(planned - offered) <= RATE_ERROR_MAX * offered + slack + 1
-        and abs(sent - planned) <= RATE_ERROR_MAX * planned
-        and lost <= LOST_MAX * planned
+def unhealthy_before(
+    plan: Plan, windows: Sequence[Window], faults: Sequence[FaultWindow], findings: Sequence[Finding]
+) -> dict[str, str]:
+    """
+    Fault -> how the service was not well before it, for each injected fault of which that is proven.
+
+    It was not when the last judged phase before the fault's own has a proven breach of a `fail` or `abort` threshold.
+    """
+    broken: dict[str, Finding] = {}
+    for finding in findings:
+        if finding.tier in (Tier.FAIL, Tier.ABORT) and finding.outcome is Outcome.FAIL:
+            broken.setdefault(finding.phase, finding)
+    names = [window.phase.name for window in windows]
+    judged = [window.phase.name for window in windows if window.phase.judge and window.entered]
+    found = {}
+    for fault, known in zip(plan.faults, faults, strict=True):
+        before = [name for name in judged if names.index(name) < names.index(fault.phase)]
+        if known.requested_ns is not None and before and before[-1] in broken:
+            first = broken[before[-1]]
+            found[fault.name] = f"the service was not well before it: {first.phase}: {first.sli} {first.rule}"
+    return found
+
+
+def baseline_checks(plan: Plan, faults: Sequence[FaultWindow], unhealthy: Mapping[str, str]) -> list[Check]:
+    """Whether the service was well before each fault that was injected."""
+    checks = []
+    for fault, known in zip(plan.faults, faults, strict=True):
+        if known.requested_ns is not None:
+            why = unhealthy.get(fault.name)
+            outcome = Outcome.INCONCLUSIVE if why else Outcome.PASS
+            detail = why or "no threshold of the judged phase before it was breached"
+            checks.append(_fault_check("baseline_healthy", fault, outcome, detail))
+    return checks
+
+
+def attributable(plan: Plan, findings: Iterable[Finding], unhealthy: Mapping[str, str]) -> tuple[Finding, ...]:
+    """The findings; those of a fault's phase inconclusive, unless proven breached, where it was not well before."""
+    phases = {fault.phase: unhealthy[fault.name] for fault in reversed(plan.faults) if fault.name in unhealthy}
+    return tuple(
+        replace(
+            finding,
+            outcome=Outcome.INCONCLUSIVE,
+            reason=Reason.BASELINE_UNHEALTHY,
+            detail=f"{finding.detail}; {phases[finding.phase]}",
+        )
+        if finding.phase in phases and finding.outcome in (Outcome.PASS, Outcome.WARN)
+        else finding
+        for finding in findings
     )
-    return _check("load_delivered", window, Outcome.PASS if kept else Outcome.INCONCLUSIVE, text)
 
 
-def _conserved(window: Window, tallies: Sequence[Tally], *, drained: bool) -> Check:
-    for tally in tallies:
-        settled = tally.ok + tally.failed + tally.timed_out
-        begun = tally.sent + tally.dropped + tally.lost
-        balanced = tally.planned == begun and tally.sent == settled
-        open_end = not drained and tally.planned >= begun and tally.sent >= settled
-        if not (balanced or open_end):
-            detail = (
-                f"second {tally.second}: planned {tally.planned}, sent {tally.sent} + dropped {tally.dropped} + "
-                f"lost {tally.lost}; ok {tally.ok} + failed {tally.failed} + timed out {tally.timed_out}"
-            )
-            return _check("conservation", window, Outcome.INCONCLUSIVE, detail)
-    return _check("conservation", window, Outcome.PASS, "every planned arrival is accounted for")
+def prometheus_checks(plan: Plan, windows: Iterable[Window], events: Iterable[Event]) -> list[Check]:
+    """
+    Whether Prometheus was there, for each judged phase with a rule on it; a warning at worst.
 
-
-def _lag(window: Window, plan: Plan, tallies: Sequence[Tally]) -> Check:
-    allowed = max(LAG_MIN_S, LAG_SHARE * _tightest(window, plan))
-    lags = merged_histogram(lag for tally in tallies for lag in tally.lags)
-    if not lags.total:
-        return _check("start_lag", window, Outcome.INCONCLUSIVE, "no arrival was sent")
-    lag_s = lags.quantile(0.99)[0] / US
-    detail = f"p99 {show(lag_s, Unit.SECONDS)} behind the intended start, {show(allowed, Unit.SECONDS)} allowed"
-    return _check("start_lag", window, Outcome.PASS if lag_s <= allowed else Outcome.INCONCLUSIVE, detail)
-
-
-def _tightest(window: Window, plan: Plan) -> float:
-    """The tightest latency that fails the phase; what counts as slow where no threshold is on latency."""
-    latencies = {
-        sli.name for sli in plan.service.slis if isinstance(sli, ClientSli) and sli.measure is ClientMeasure.LATENCY
-    }
-    limits = [
-        threshold.rule.quantity
-        for threshold in window.phase.thresholds
-        if threshold.sli in latencies and threshold.tier is Tier.FAIL and threshold.rule.relative_to is None
-    ]
-    return min(limits, default=plan.service.load.slow_s)
+    Each rule that got no answer is inconclusive by itself; that most got none says that it is not about one query.
+    """
+    served = {sli.name for sli in plan.service.slis if isinstance(sli, PrometheusSli)}
+    failed = [event.body for event in events if isinstance(event.body, QueryFailed)]
+    checks = []
+    for window in windows:
+        asked = {rule.sli for rule in window.phase.thresholds} & served
+        if not (window.phase.judge and window.entered and asked):
+            continue
+        silent = [body for body in failed if body.phase == window.phase.name and body.sli in asked]
+        names = sorted({body.sli for body in silent})
+        dead = len(names) > QUERIES_FAILED_MAX * len(asked)
+        text = f"{len(asked) - len(names)} of {len(asked)} SLIs got an answer"
+        detail = f"{text}; {names[0]}: {silent[0].detail}" if dead else text
+        checks.append(_check("prometheus_alive", window, Outcome.WARN if dead else Outcome.PASS, detail))
+    return checks
 
 
 def _watch_gaps(fault: Fault, window: FaultWindow, requested_ns: int, events: Iterable[Event]) -> list[Check]:
@@ -183,11 +155,3 @@ def _check(name: str, window: Window, outcome: Outcome, detail: str) -> Check:
 
 def _fault_check(name: str, fault: Fault, outcome: Outcome, detail: str) -> Check:
     return Check(check=name, phase=fault.phase, outcome=outcome, detail=f"{fault.name}: {detail}")
-
-
-def _workers(health: Iterable[WorkerHealth]) -> list[str]:
-    return sorted({item.worker for item in health})
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

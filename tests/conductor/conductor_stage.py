@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.conductor import Drivers, conduct
+from harness.conductor import conduct
+from harness.drivers.base import Drivers
 from harness.drivers.fake import Degraded, FakeClock, FakeCluster, FakeFaults, FakeLoad, FakeMetrics
 from harness.errors import StoppedError
 from harness.history.events import Body, Interrupted, Stamped, Status

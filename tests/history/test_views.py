@@ -345,3 +345,44 @@ def test_a_cut_not_yet_seen_is_not_gone_because_its_rollback_was_asked_for() -> 
     (whole,) = fault_windows(CUT, history(*begun, (1100, ev.RollbackCompleted(fault="cut"))))
 
     assert (torn.gone, whole.gone) == (None, (1100 * MS, 1100 * MS))
+
+
+BOTH = plan(fault("one", Observe.PODS_REPLACED), fault("two", Observe.PODS_REPLACED))
+AT_ONCE = (
+    *((number, pod(number)) for number in (1, 2, 3)),
+    *((30, ev.TargetsFrozen(fault=name, names=("shop-1", "shop-2", "shop-3"))) for name in ("one", "two")),
+    (1000, ev.InjectRequested(fault="one")),
+    (1010, ev.ActivityStarted(fault="one", activity="kill")),
+)
+
+
+def test_each_of_two_faults_on_the_same_targets_is_confirmed_by_a_pod_of_its_own() -> None:
+    one, two = fault_windows(
+        BOTH,
+        history(
+            *AT_ONCE,
+            (1020, ev.InjectRequested(fault="two")),
+            (1030, ev.ActivityStarted(fault="two", activity="kill")),
+            (1100, gone(2)),
+            (1200, gone(3)),
+        ),
+    )
+    assert (one.confirmed, two.confirmed) == ((1010 * MS, 1100 * MS), (1030 * MS, 1200 * MS))
+
+
+def test_a_fault_is_not_gone_while_pods_that_an_earlier_one_took_are_missing() -> None:
+    begun = (*AT_ONCE, (1100, gone(1)), (1200, ev.InjectRequested(fault="two")), (1300, gone(2)))
+    waiting = fault_windows(BOTH, history(*begun, (2000, pod(4))))
+    over = fault_windows(BOTH, history(*begun, (2000, pod(4)), (3000, pod(5))))
+    assert [one.gone for one in waiting] == [None, None]
+    assert [one.gone for one in over] == [(3000 * MS, 3000 * MS)] * 2
+
+
+def test_what_replaced_a_target_is_one_for_the_next_fault_and_a_stranger_is_not() -> None:
+    begun = (*AT_ONCE, (1100, gone(1)), (2000, pod(4)), (5000, ev.InjectRequested(fault="two")))
+    stranger = ev.PodSeen(
+        pod="cart-1", uid="c1", zone="zone-a", node="node-a", phase="Running", ready=True, terminating=False
+    )
+    (_, two) = fault_windows(BOTH, history(*begun, (5100, gone(4))))
+    (_, other) = fault_windows(BOTH, history((5, stranger), *begun, (5100, ev.PodGone(pod="cart-1", uid="c1"))))
+    assert (two.confirmed, other.confirmed) == ((5000 * MS, 5100 * MS), None)

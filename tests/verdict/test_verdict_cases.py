@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from verdict_case import parse
 
+from harness.verdict import judge as judge_module
 from harness.verdict.judge import judge
-from harness.verdict.model import Verdict
+from harness.verdict.model import Finding, Reason, Verdict
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.case"))
 
@@ -19,6 +22,44 @@ def test_case(path: Path) -> None:
     assert case.expected, "a case without an expectation proves nothing"
     verdict = judge(case.run())
     assert [observed(verdict, what) for what in case.expected] == [" ".join(what) for what in case.expected]
+
+
+def expectations() -> Iterator[list[str]]:
+    for path in CASES:
+        yield from parse(path.read_text(encoding="utf-8")).expected
+
+
+def test_every_reason_has_a_case() -> None:
+    """A reason that no case shows could be given for anything."""
+    seen = {word for what in expectations() for word in what}
+    assert set(Reason) - seen == set()
+
+
+def test_every_check_has_a_case_in_which_it_is_not_kept() -> None:
+    """A check that always passes checks nothing."""
+    outcomes = {(what[2], what[3]) for what in expectations() if what[0] == "check"}
+    broken = {name for name, outcome in outcomes if outcome in {"inconclusive", "warn"}}
+    assert check_names() - broken == set()
+
+
+def check_names() -> set[str]:
+    """Every name that the verdict's code gives a check."""
+    found = set()
+    for path in Path(judge_module.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                named = node.args[:1] if ast.unparse(node.func).endswith("_check") else []
+                named += [keyword.value for keyword in node.keywords if keyword.arg == "check"]
+                found |= {one.value for one in named if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return found
+
+
+def test_the_names_of_checks_are_found() -> None:
+    assert {"run_completed", "start_lag", "fault_gone"} <= check_names()
+
+
+def test_every_case_says_in_a_line_what_it_is_about() -> None:
+    assert [path.stem for path in CASES if not parse(path.read_text(encoding="utf-8")).title.endswith((".", ")"))] == []
 
 
 def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one per kind of expectation
@@ -59,11 +100,16 @@ def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one p
             return f"why {fault} {timing} {found_timing.detail}"
         case [phase_name, sli, tier, _, _, *span]:
             (finding,) = (
-                one for one in verdict.findings if one.phase == phase_name and one.sli == sli and one.tier.value == tier
+                one for one in verdict.findings if (one.phase, name_of(one), one.tier.value) == (phase_name, sli, tier)
             )
             shown = "".join(f" {within(finding.value, one)}" for one in span)
             return f"{phase_name} {sli} {tier} {finding.outcome.value} {finding.reason.value}{shown}"
     raise AssertionError(f"not an expectation: {' '.join(what)}")
+
+
+def name_of(finding: Finding) -> str:
+    """The SLI, and with `each` which group of it."""
+    return finding.sli + (f"@{finding.group}" if finding.group else "")
 
 
 def within(value: float | None, span: str) -> str:

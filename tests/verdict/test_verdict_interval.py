@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import time
 
-from harness.verdict.interval import (
-    Second,
-    beta_cdf,
-    beta_quantile,
-    design_effect,
-    share_interval,
-    student_quantile,
-)
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.verdict.interval import Second, design_effect, ratio_estimate, share_interval
+from harness.verdict.special import beta_cdf, beta_quantile, student_quantile
 
 
 @pytest.mark.parametrize(
@@ -74,10 +72,9 @@ def test_unknown_outcomes_widen_both_ends() -> None:
     assert hi == share_interval((20, 20), 1000)[1]
 
 
-def test_correlation_widens_only_the_side_on_which_a_limit_is_kept() -> None:
+def test_correlation_widens_both_ends() -> None:
     plain, wide = share_interval((60, 60), 6000), share_interval((60, 60), 6000, effect=10)
-    assert wide[0] == plain[0]
-    assert wide[1] > plain[1]
+    assert wide[0] < plain[0] < 0.01 < plain[1] < wide[1]
 
 
 def test_evenly_spread_errors_have_no_design_effect() -> None:
@@ -101,3 +98,62 @@ def test_a_burst_that_a_fault_explains_is_no_variation_of_the_service() -> None:
 
 def test_the_design_effect_never_exceeds_the_number_of_arrivals() -> None:
     assert design_effect([Second(5, 5), Second(5, 0)]) == 10.0
+
+
+# -- the whole estimate ------------------------------------------------------------------------------------------------
+
+CALM = [Second(200, 2)] * 30
+
+
+def test_independent_errors_have_the_interval_of_clopper_and_pearson() -> None:
+    found = ratio_estimate(CALM)
+    assert (found.lo, found.hi) == share_interval((60, 60), 6000)
+    assert (found.value, found.effect, found.tau_s) == (0.01, 1.0, 0.0)
+
+
+def test_unknown_outcomes_are_good_below_and_bad_above() -> None:
+    found = ratio_estimate(CALM, [Second(200, 3)] * 30)
+    assert (found.lo, found.hi) == (share_interval((60, 60), 6000)[0], share_interval((90, 90), 6000)[1])
+
+
+def test_one_short_burst_proves_neither_a_breach_nor_much_of_a_limit() -> None:
+    found = ratio_estimate([Second(200, 120 if i == 10 else 0) for i in range(40)])
+    assert found.value == 0.015
+    assert found.lo < 0.001
+    assert 0.06 < found.hi < 0.08  # as one event of forty: 1.5 % times 4.7
+
+
+def test_a_black_out_is_a_fact() -> None:
+    found = ratio_estimate([Second(200, 200 if i in (10, 11) else 0) for i in range(30)])
+    assert found.lo > 0.05
+    assert found.hi > 0.25  # but whether it comes again is not
+
+
+def test_a_second_of_a_few_failing_arrivals_is_no_black_out() -> None:
+    assert ratio_estimate([Second(5, 5 if i == 10 else 0) for i in range(30)]).lo < 0.01
+
+
+def test_a_slow_drift_is_wider_than_the_same_seconds_shuffled() -> None:
+    drift = [Second(200, 2 if i % 20 < 10 else 18) for i in range(60)]
+    mixed = [Second(200, 2 if i % 2 else 18) for i in range(60)]
+    assert ratio_estimate(drift).hi > ratio_estimate(mixed).hi
+    assert ratio_estimate(drift).tau_s > 2
+
+
+def test_an_hour_is_estimated_in_milliseconds() -> None:
+    seconds = [Second(20_000, 100 + i % 37) for i in range(3600)]
+    began = time.process_time()
+    ratio_estimate(seconds)
+    assert time.process_time() - began < 0.25
+
+
+bad_counts = st.lists(st.sampled_from([0, 0, 0, 1, 3, 10, 50]), min_size=12, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(bad_counts, st.data())
+def test_more_bad_arrivals_lower_neither_end(bad: list[int], data: st.DataObject) -> None:
+    more = [min(one + data.draw(st.sampled_from([0, 0, 1, 5, 50])), 50) for one in bad]
+    before, after = (ratio_estimate([Second(50, one) for one in counts]) for counts in (bad, more))
+    assert after.lo >= before.lo * 0.95
+    assert after.hi >= before.hi * 0.95

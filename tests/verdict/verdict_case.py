@@ -3,20 +3,24 @@ Verdict cases in a small notation: a run in a few lines, and what its verdict mu
 
     # A comment; its first line is the case's sentence.
     service rate=200 deadline=2 scrape=1 time_scale=1
+    requests browse checkout                  request names, in turn; without it all are "GET /"
     phase baseline 0..30 load=100%            `unjudged` at the end: not judged. Gaps before a phase are its settling.
-    rule baseline error_ratio fail > 1% for 5s
+    rule baseline error_ratio fail > 1% for 5s            also `in any 5s`, `of baseline floor 1% cap 5%`,
+    rule baseline error_ratio fail > 1% each zone min 500     and at the end `each LABEL`, `min SAMPLES`
     fault pod-delete 40..50 stress pods-replaced     or zone-cut (of zone-a)
     timing pod-delete recovery fail > 10s     in the phase of the fault
     load                                      one value per second from 0, as in Prometheus' unit tests:
         failed  0x29 0.02 _ 0x3               `0x29` is 30 times 0, `1+2x3` is 1 3 5 7, `_` is nothing recorded
-    outage 40.2..41.4 1.0                     this share of arrivals fails between these instants
+    outage 40.2..41.4 1.0                     this share of arrivals fails between these instants; `… checkout`: of it
+    health                                    what the worker says of itself, one value per second:
+        stall 0.002x29 0.5                    rows: cpu, stall, clock
     series server_errors stress bad step=1 instance=a     from the phase's start; also `at=` for another one
         0 1 1 _ 2
     at 40.1 inject_requested pod-delete       any event: kind and its fields in order
     end completed 60                          status and instant; nothing after it happened
     expect run fail
     expect phase baseline pass
-    expect baseline error_ratio fail pass within
+    expect baseline error_ratio fail pass within          `server_errors@zone-a` with `each`
     expect timing pod-delete recovery pass within 1.1..1.3
     expect check stress load_delivered inconclusive      or `missing`; `expect told load_delivered …`: its detail
     expect why pod-delete recovery …          a timing's detail
@@ -36,7 +40,7 @@ from typing import get_args
 
 from harness.history import events as ev
 from harness.history.histogram import Histogram
-from harness.history.load import BINS_PER_SECOND, LoadFrame
+from harness.history.load import BINS_PER_SECOND, LoadFrame, WorkerHealth
 from harness.history.run import Run
 from harness.history.series import Series
 from harness.plan.model import (
@@ -81,31 +85,22 @@ def client(name: str, measure: str, unit: Unit, better: Better, quantile: float 
     )
 
 
+def server(name: str, unit: Unit, better: Better = Better.LOWER, **asked: object) -> PrometheusSli:
+    unasked = {"query": None, "bad": None, "total": None, "absent_means_zero": False}
+    return PrometheusSli(name=name, unit=unit, better=better, source=HERE, **(unasked | asked))  # type: ignore[arg-type]
+
+
 SLIS: tuple[Sli, ...] = (
     client("error_ratio", "error_ratio", Unit.RATIO, Better.LOWER),
     client("success_ratio", "success_ratio", Unit.RATIO, Better.HIGHER),
     client("latency_p95", "latency", Unit.SECONDS, Better.LOWER, 0.95),
     client("throughput", "throughput", Unit.PER_SECOND, Better.HIGHER),
-    PrometheusSli(
-        name="server_errors",
-        query=None,
-        bad="bad",
-        total="total",
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        absent_means_zero=True,
-        source=HERE,
-    ),
-    PrometheusSli(
-        name="cpu",
-        query="cpu",
-        bad=None,
-        total=None,
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        absent_means_zero=False,
-        source=HERE,
-    ),
+    server("server_errors", Unit.RATIO, bad="bad", total="total", absent_means_zero=True),
+    server("cpu", Unit.RATIO, query="cpu"),
+    server("payment_errors", Unit.RATIO, bad="bad", total="total"),
+    server("alive", Unit.COUNT, Better.HIGHER, query="sum(up)"),
+    server("server_p95", Unit.SECONDS, histogram="request_seconds", quantile=0.95),
+    client("failures", "failures", Unit.COUNT, Better.LOWER),
 )
 
 
@@ -120,7 +115,9 @@ class Case:
     timings: list[TimingRule] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     load: dict[str, list[float | None]] = field(default_factory=dict)
-    outages: list[tuple[float, float, float]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=lambda: ["GET /"])
+    outages: list[tuple[float, float, float, str | None]] = field(default_factory=list)
+    health: dict[str, list[float | None]] = field(default_factory=dict)
     series: list[Series] = field(default_factory=list)
     events: list[tuple[float, ev.Body]] = field(default_factory=list)
     end: tuple[str, float] | None = None
@@ -182,9 +179,20 @@ class Case:
             plan=plan,
             events=self._history(plan, status, end_s),
             frames=tuple(self._frames(plan, end_s)),
-            health=(),
+            health=tuple(self._health()),
             series=tuple(self.series),
         )
+
+    def _health(self) -> Iterator[WorkerHealth]:
+        for second in range(max((len(row) for row in self.health.values()), default=0)):
+            said = {name: row[second] for name, row in self.health.items() if second < len(row)}
+            yield WorkerHealth(
+                second=second,
+                worker="w0",
+                cpu_ratio=said.get("cpu") or 0.1,
+                stall_s_max=said.get("stall") or 0.001,
+                clock_s=said.get("clock") or 0.0,
+            )
 
     def _history(self, plan: Plan, status: str, end_s: float) -> tuple[ev.Event, ...]:
         bodies: list[tuple[float, ev.Body]] = [(0.0, ev.RunStarted(run="case/1", wall_ns=0)), *self.events]
@@ -212,41 +220,47 @@ class Case:
 
         n = len(times)
         kinds = ["ok"] * n
+        names = [self.requests[i % len(self.requests)] for i in range(n)]
         for kind in ("failed", "timed_out", "dropped", "lost", "unseen"):
             share = at(kind)
             for i in range(n) if share else ():
                 if kinds[i] == "ok" and int((i + 1) * share + 1e-9) > int(i * share + 1e-9):
                     kinds[i] = kind
-        for lo, hi, share in self.outages:
-            hit = [i for i in range(n) if lo <= times[i] / S < hi]
-            for i in hit:
-                if int((i + 1) * share + 1e-9) > int(i * share + 1e-9):
+        for lo, hi, share, name in self.outages:
+            hit = [i for i in range(n) if lo <= times[i] / S < hi and name in (None, names[i])]
+            for place, i in enumerate(hit) if name else zip(hit, hit, strict=True):
+                if int((place + 1) * share + 1e-9) > int(place * share + 1e-9):
                     kinds[i] = "failed"
-        good, bad = [0] * BINS_PER_SECOND, [0] * BINS_PER_SECOND
-        for kind, t_ns in zip(kinds, times, strict=True):
-            if kind not in ("lost", "unseen"):
-                (good if kind == "ok" else bad)[t_ns % S // 10_000_000] += 1
-        response, lag = Histogram(), Histogram()
-        sent = n - kinds.count("dropped") - kinds.count("lost")
-        if ok := kinds.count("ok"):
-            response.record(round(at("latency", 0.02) * 1e6), ok)
-        if sent:
-            lag.record(max(round(at("lag", 0.001) * 1e6), 1), sent)
         yield LoadFrame(second=second, series="", planned=n, lost=kinds.count("lost"))
-        yield LoadFrame(
-            second=second,
-            series="GET /",
-            sent=sent,
-            ok=ok,
-            failed=kinds.count("failed"),
-            timed_out=kinds.count("timed_out"),
-            dropped=kinds.count("dropped"),
-            response=response,
-            service=response,
-            lag=lag,
-            good_bins=tuple(good),
-            bad_bins=tuple(bad),
-        )
+        for name in self.requests:
+            own = [(kind, t_ns) for kind, t_ns, of in zip(kinds, times, names, strict=True) if of == name]
+            yield _frame(second, name, own, latency_s=at("latency", 0.02), lag_s=at("lag", 0.001))
+
+
+def _frame(second: int, name: str, arrivals: list[tuple[str, int]], *, latency_s: float, lag_s: float) -> LoadFrame:
+    kinds = [kind for kind, _ in arrivals]
+    good, bad = [0] * BINS_PER_SECOND, [0] * BINS_PER_SECOND
+    for kind, t_ns in arrivals:
+        if kind not in ("lost", "unseen"):
+            (good if kind == "ok" else bad)[t_ns % S // 10_000_000] += 1
+    response, lag = Histogram(), Histogram()
+    sent, ok = len(kinds) - kinds.count("dropped") - kinds.count("lost"), kinds.count("ok")
+    response.record(round(latency_s * 1e6), ok)
+    lag.record(max(round(lag_s * 1e6), 1), sent)
+    return LoadFrame(
+        second=second,
+        series=name,
+        sent=sent,
+        ok=ok,
+        failed=kinds.count("failed"),
+        timed_out=kinds.count("timed_out"),
+        dropped=kinds.count("dropped"),
+        response=response,
+        service=response,
+        lag=lag,
+        good_bins=tuple(good),
+        bad_bins=tuple(bad),
+    )
 
 
 def parse(text: str) -> Case:
@@ -261,8 +275,8 @@ def parse(text: str) -> Case:
             continue
         words = line.split()
         if line[0] in " \t":
-            if block == "load":
-                case.load[words[0]] = expanded(words[1:])
+            if block in ("load", "health"):
+                getattr(case, block)[words[0]] = expanded(words[1:])
             else:
                 case.series.append(_series(case, series, expanded(words)))
             continue
@@ -271,7 +285,7 @@ def parse(text: str) -> Case:
     return case
 
 
-def _line(case: Case, words: list[str], series: dict[str, str]) -> None:
+def _line(case: Case, words: list[str], series: dict[str, str]) -> None:  # noqa: C901, PLR0912 - one per kind of line
     match words:
         case ["service", *options]:
             case.options |= {key: float(value) for key, value in (word.split("=") for word in options)}
@@ -299,10 +313,12 @@ def _line(case: Case, words: list[str], series: dict[str, str]) -> None:
             case.faults.append(fault(name, *_span(span), phase=phase, observe=observe))
         case ["timing", name, timing, tier, *rule]:
             case.timings.append(timing_rule(name, timing, tier, " ".join(rule), len(case.timings) + 100))
-        case ["load"]:
+        case ["load" | "health"]:
             pass
-        case ["outage", span, share]:
-            case.outages.append((*_span(span), float(share)))
+        case ["requests", *names]:
+            case.requests = names
+        case ["outage", span, share, *name]:
+            case.outages.append((*_span(span), float(share), " ".join(name) or None))
         case ["series", sli, phase, role, *labels]:
             series.clear()
             series.update(sli=sli, phase=phase, role=role, **dict(label.split("=") for label in labels))
@@ -321,7 +337,7 @@ def _series(case: Case, given: dict[str, str], values: list[float | None]) -> Se
     first, step = float(given.get("at", start_s)), float(given.get("step", "1"))
     labels = {key: value for key, value in given.items() if key not in ("sli", "phase", "role", "at", "step")}
     return Series(
-        sli=given["sli"],
+        sli="" if given["role"] == "up" else given["sli"],
         phase=given["phase"],
         role=given["role"],  # type: ignore[arg-type]
         query=given["role"],
@@ -331,8 +347,18 @@ def _series(case: Case, given: dict[str, str], values: list[float | None]) -> Se
 
 
 def threshold(sli: str, tier: str, text: str) -> Threshold:
-    unit = next(one.unit for one in SLIS if one.name == sli)
-    return Threshold(sli=sli, tier=Tier(tier), rule=rule_of(text, unit), source=HERE)
+    unit = next((one.unit for one in SLIS if one.name == sli), Unit.RATIO)
+    found = re.fullmatch(r"(.+?)(?: each (\S+))?(?: min (\d+))?", text)
+    assert found, text
+    rule, each, least = found.groups()
+    return Threshold(
+        sli=sli,
+        tier=Tier(tier),
+        rule=rule_of(rule, unit),
+        source=HERE,
+        each=each,
+        min_samples=int(least) if least else None,
+    )
 
 
 def timing_rule(name: str, timing: str, tier: str, text: str, line: int) -> TimingRule:
@@ -343,15 +369,21 @@ def timing_rule(name: str, timing: str, tier: str, text: str, line: int) -> Timi
 
 
 def rule_of(text: str, unit: Unit) -> Rule:
-    found = re.fullmatch(r"([<>]=?) (\S+)(?: of (offered|baseline))?(?: for (\S+))?", text)
+    found = re.fullmatch(
+        r"([<>]=?) (\S+)(?: of (offered|baseline))?(?: floor (\S+))?(?: cap (\S+))?(?: for (\S+))?(?: in any (\S+))?",
+        text,
+    )
     assert found, text
-    op, amount, relative, for_ = found.groups()
+    op, amount, relative, floor, cap, for_, any_ = found.groups()
     return Rule(
         text=text,
         op=op,  # type: ignore[arg-type]
         quantity=quantity(amount, "ratio" if relative else unit.value),
         relative_to=relative,  # type: ignore[arg-type]
         for_s=seconds(for_) if for_ else None,
+        any_s=seconds(any_) if any_ else None,
+        floor=quantity(floor, unit.value) if floor else None,
+        cap=quantity(cap, unit.value) if cap else None,
     )
 
 
@@ -380,6 +412,8 @@ def body(kind: str, values: list[str]) -> ev.Body:
     for name, value in zip(names, split, strict=True):
         if types[name] == "bool":
             converted[name] = value == "yes"
+        elif types[name].startswith("float"):
+            converted[name] = None if value == "none" else float(value)
         elif types[name] == "int":
             converted[name] = round(float(value) * S) if name.endswith("_ns") else int(value)
         elif types[name].startswith("tuple"):
