@@ -60,7 +60,7 @@ def _banner(run: Run, verdict: Verdict) -> RenderableType:
     first = Text(f"{words.symbol(verdict.verdict)} {words.word(verdict.verdict)}", style=f"bold {style}")
     first.append(f"  {verdict.scenario}", style="bold")
     first.append(f"  {run.plan.title}")
-    said = [Text(f"  {sentence}") for sentence in verdict.summary or (verdict.headline,)]
+    said = [Padding(Text(sentence), (0, 0, 0, 2)) for sentence in verdict.summary or (verdict.headline,)]
     return Group(first, *said, Text(f"  {_execution(run, verdict)}", style="dim"))
 
 

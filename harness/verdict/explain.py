@@ -9,7 +9,7 @@ from harness.plan.model import Plan, Tier, Unit
 from harness.units import show
 from harness.verdict.interval import TAUS_MIN, Estimate, share_interval
 from harness.verdict.merge import evidence
-from harness.verdict.model import Check, Finding, Impact, Outcome, TimingFinding, Verdict
+from harness.verdict.model import Check, Finding, Outcome, TimingFinding, Verdict
 
 _MOST = 1000.0  # times as many arrivals; what needs more is called undecidable
 _STEPS = 40  # of a bisection
@@ -120,7 +120,7 @@ def _load(verdict: Verdict, plan: Plan) -> str:
     said = [f"{phase.name} at {show(phase.offered_per_s, Unit.PER_SECOND)}" for phase in judged]
     planned = sum(phase.load.planned for phase in judged)
     sent = sum(phase.load.sent for phase in judged)
-    delivered = f"{_of(sent, planned)} of the planned arrivals were sent" if planned else "no arrival was planned"
+    delivered = f"{_of(sent, planned)} were sent" if planned else "no arrival was planned"
     title = (
         f"{plan.service.title or plan.service.name} was put under load: {', '.join(said)}" if said else "Nothing ran"
     )
@@ -128,12 +128,14 @@ def _load(verdict: Verdict, plan: Plan) -> str:
 
 
 def _of(part: int, whole: int) -> str:
-    return f"all {whole}" if part == whole else f"{part} ({show(part / whole, Unit.RATIO)}) of {whole}"
+    if part == whole:
+        return f"all {whole} planned arrivals"
+    return f"{part} ({show(part / whole, Unit.RATIO)}) of {whole} planned arrivals"
 
 
 def _broken(verdict: Verdict) -> str:
     confirmed = [check for check in verdict.validity if check.check == "fault_confirmed"]
-    impacts = _impacts(verdict.impacts)
+    impacts = _impacts(verdict)
     if not confirmed:
         return f"Nothing was broken on purpose; {impacts}."
     names = ", ".join(check.detail.partition(":")[0] for check in confirmed)
@@ -143,16 +145,27 @@ def _broken(verdict: Verdict) -> str:
     return f"Broken on purpose: {names}, {force} {gone}; {impacts}."
 
 
-def _impacts(impacts: Sequence[Impact]) -> str:
-    own = [impact for impact in impacts if impact.stream is None]
+def _impacts(verdict: Verdict) -> str:
+    own = [impact for impact in verdict.impacts if impact.stream is None]
     if not own:
-        return "clients noticed nothing"
+        return _throughout(verdict)
     bad = sum(impact.bad for impact in own)
     longest = max(own, key=lambda impact: impact.end_s - impact.start_s)
     time = show(longest.end_s - longest.start_s, Unit.SECONDS)
     kind = f" ({longest.shape.value})" if longest.shape else ""
     lasting = f"more than {time}" if longest.censored else time
-    return f"clients noticed {_some(len(own), 'time')}, for {lasting} at the longest{kind}, with {bad} bad arrivals"
+    often = f"noticed it {len(own)} times, for {lasting} at the longest" if len(own) > 1 else f"noticed it for {lasting}"
+    return f"clients {often}{kind}, with {_some(bad, 'bad arrival')}"
+
+
+def _throughout(verdict: Verdict) -> str:
+    """What clients saw where no interval was worse than the rest."""
+    loads = [phase.load for phase in verdict.phases if phase.verdict is not None]
+    bad, sent = sum(one.failed + one.timed_out + one.dropped for one in loads), sum(one.sent for one in loads)
+    if not bad:
+        return "clients noticed nothing"
+    share = f" ({show(bad / sent, Unit.RATIO)})" if sent else ""
+    return f"no interval was worse than the rest, in which {_some(bad, 'arrival')}{share} failed"
 
 
 def _decided(verdict: Verdict, how: str) -> str:

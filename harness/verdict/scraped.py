@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field, replace
-from operator import sub
 from typing import Any, TypeVar
 
 from harness.history.series import Samples, Series
@@ -193,7 +192,7 @@ def _united(window: ServerWindow, ups: tuple[Series, ...]) -> float:
 def _covered_s(window: ServerWindow, samples: Samples, lo_s: float, hi_s: float) -> float:
     """For how long of [lo_s, hi_s) the target was being scraped, seconds."""
     times, reach = samples.times, _REACH * window.scrape_s
-    without_gap = len(times) > 0 and max(map(sub, times[1:], times), default=0.0) <= 2 * reach
+    without_gap = len(times) > 0 and samples.longest_gap_s <= 2 * reach
     if without_gap and samples.values.count(1.0) == len(times):  # mostly
         return max(min(times[-1] + reach, hi_s) - max(times[0] - reach, lo_s), 0.0)
     return _reached((t_s for t_s, value in samples if value == 1), reach, lo_s, hi_s)
