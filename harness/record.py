@@ -5,8 +5,9 @@ The run directory: written in steps while the run goes on, read back for judging
         scenario.yaml service.yaml   the files as given        plan.json          the plan as bound
         environment.json             versions, host, argv      history.jsonl      events as they happen
         load/frames.jsonl            the load record           load/health.jsonl  the workers' own health
+        load/failures.jsonl          some failed requests
         series.jsonl                 Prometheus samples        chaos/ logs/       journals, ledger, children's output
-        verdict.json report.html summary.md junit.xml          what judging made of it
+        verdict.json report.html summary.md junit.xml load.hlog    what judging made of it
 
 Everything is appended line by line and flushed, so a crash costs at most a torn last line, which reading tolerates.
 """
@@ -27,13 +28,22 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import RecordError
 from harness.history import codec
 from harness.history.events import Body, Event, PhaseEnded, PhaseStarted, RunEnded, RunStarted
-from harness.history.load import LoadFrame, WorkerHealth, frame_from_dict, frame_to_dict
+from harness.history.load import (
+    FailedRequest,
+    LoadFrame,
+    WorkerHealth,
+    failure_from_dict,
+    failure_to_dict,
+    frame_from_dict,
+    frame_to_dict,
+)
 from harness.history.run import Run
 from harness.history.series import Series
 from harness.plan.model import Plan
 
 FORMAT = 1
 
+_HINT = "name a run directory, such as results/stress-150/latest"
 _EDGES = (RunStarted, PhaseStarted, PhaseEnded, RunEnded)  # after these the history is forced to disk
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
@@ -55,6 +65,7 @@ class Record:
         self._history = self._open("history.jsonl")
         self._frames = self._open("load/frames.jsonl")
         self._health = self._open("load/health.jsonl")
+        self._failures = self._open("load/failures.jsonl")
         self._series = self._open("series.jsonl")
 
     @classmethod
@@ -98,10 +109,13 @@ class Record:
             os.fsync(self._history.fileno())
         return event
 
-    def load(self, frames: Iterable[LoadFrame], health: Iterable[WorkerHealth]) -> None:
-        """Append load frames and worker health."""
-        _append(self._frames, (json.dumps(frame_to_dict(frame), separators=(",", ":")) for frame in frames))
+    def load(
+        self, frames: Iterable[LoadFrame], health: Iterable[WorkerHealth], failures: Iterable[FailedRequest] = ()
+    ) -> None:
+        """Append load frames, worker health and sampled failures."""
+        _append(self._frames, (_compact(frame_to_dict(frame)) for frame in frames))
         _append(self._health, (codec.health_line(item) for item in health))
+        _append(self._failures, (_compact(failure_to_dict(failure)) for failure in failures))
 
     def series(self, series: Iterable[Series]) -> None:
         """Append Prometheus samples."""
@@ -116,7 +130,7 @@ class Record:
 
     def close(self) -> None:
         """Close all files. Idempotent; a full disk was told when it was written to."""
-        for file in (self._history, self._frames, self._health, self._series):
+        for file in (self._history, self._frames, self._health, self._failures, self._series):
             with suppress(OSError):
                 file.close()
 
@@ -131,20 +145,25 @@ def read(directory: Path) -> Run:
     environment = read_environment(directory)
     if environment.get("format") != FORMAT:
         raise RecordError(f"{directory}: record format {environment.get('format')!r}, this harness reads {FORMAT}")
-    try:
-        plan = _PLAN.validate_json(_text(directory / "plan.json"))
-    except ValidationError as error:
-        raise RecordError(
-            f"{directory / 'plan.json'}: not a plan of this format: {error.errors()[0]['msg']}"
-        ) from error
     return Run(
         name="/".join(directory.resolve().parts[-2:]),
-        plan=plan,
+        plan=read_plan(directory),
         events=_whole(directory / "history.jsonl"),
         frames=tuple(_lines(directory / "load/frames.jsonl", _frame_of)),
         health=tuple(_lines(directory / "load/health.jsonl", codec.health_of)),
         series=tuple(_lines(directory / "series.jsonl", codec.series_of)),
+        failures=tuple(_failures(directory / "load/failures.jsonl")),
     )
+
+
+def read_plan(directory: Path) -> Plan:
+    """The plan of a recorded run; raises RecordError as `read` does."""
+    try:
+        return _PLAN.validate_json(_text(directory / "plan.json"))
+    except ValidationError as error:
+        raise RecordError(
+            f"{directory / 'plan.json'}: not a plan of this format: {error.errors()[0]['msg']}"
+        ) from error
 
 
 def read_environment(directory: Path) -> dict[str, object]:
@@ -181,6 +200,22 @@ def _frame_of(line: str) -> LoadFrame:
         raise ValueError(str(error)) from error  # the caller says where
 
 
+def _failure_of(line: str) -> FailedRequest:
+    try:
+        return failure_from_dict(json.loads(line))
+    except RecordError as error:
+        raise ValueError(str(error)) from error  # the caller says where
+
+
+def _failures(path: Path) -> Iterator[FailedRequest]:
+    """A sample, which nothing is judged by: a record without one is whole."""
+    return _lines(path, _failure_of) if path.exists() else iter(())
+
+
+def _compact(value: Mapping[str, object]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _append(file: IO[str], lines: Iterable[str]) -> None:
     for line in lines:
         file.write(line + "\n")
@@ -195,10 +230,17 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RecordError(f"{path}: missing", hint="name a run directory, such as results/stress-150/latest") from error
+        raise RecordError(f"{path}: missing", hint=_HINT) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
 
 
 def _lines(path: Path, decode: Callable[[str], codec.Line]) -> Iterator[codec.Line]:
-    return codec.decoded(_text(path), str(path), decode)
+    """Every whole line decoded, one at a time: an hour's record is larger than what is made of it."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as file:
+            yield from codec.decoded(file, str(path), decode)
+    except FileNotFoundError as error:
+        raise RecordError(f"{path}: missing", hint=_HINT) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import sub
 from typing import Any, Literal
 
 Role = Literal["value", "slice", "stretch", "bad", "total", "bucket", "count", "up"]
@@ -26,16 +27,25 @@ class Samples:
     Times are seconds since run start. Equal when every bit of both columns is, so that a NaN equals itself.
     """
 
-    __slots__ = ("times", "values")
+    __slots__ = ("_longest_gap_s", "times", "values")
 
     times: array[float]
     values: array[float]
+    _longest_gap_s: float | None
 
     def __init__(self, times: array[float], values: array[float]) -> None:
         if len(times) != len(values):
             raise ValueError(f"{len(times)} times for {len(values)} values")
         self.times = times
         self.values = values
+        self._longest_gap_s = None
+
+    @property
+    def longest_gap_s(self) -> float:
+        """The longest time between two neighbouring samples, 0 without two; worked out once."""
+        if self._longest_gap_s is None:
+            self._longest_gap_s = max(map(sub, self.times[1:], self.times), default=0.0)
+        return self._longest_gap_s
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[float, float]]) -> Samples:

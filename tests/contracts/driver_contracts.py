@@ -253,6 +253,7 @@ CLUSTER_CONTRACT = (
 
 # -- MetricsSource ----------------------------------------------------------------------------------------------------
 
+RAW = ("bad", "total", "bucket", "count")  # asked with a lead
 START_S, END_S = 1.0, 9.0  # a window that a late scrape or two do not leave without samples
 AGO_NS = 11 * S  # the run it belongs to began this long ago
 
@@ -287,8 +288,13 @@ def _asked(plan: Plan, phase: Phase) -> set[tuple[str, str]]:
     """SLI and role of what a phase needs."""
     used = {threshold.sli for threshold in phase.thresholds}
     slis = [sli for sli in plan.service.slis if isinstance(sli, PrometheusSli) and sli.name in used]
-    roles = {sli.name: ("bad", "total", "up") if sli.query is None else ("value", "up") for sli in slis}
-    return {(name, role) for name, all_of_it in roles.items() for role in all_of_it}
+    return {("", "up")} | {(sli.name, role) for sli in slis for role in _kind(sli)}
+
+
+def _kind(sli: PrometheusSli) -> tuple[str, ...]:
+    if sli.query is not None:
+        return ("value", "slice")
+    return ("bucket", "count") if sli.histogram is not None else ("bad", "total")
 
 
 def _roles(series: Sequence[Series]) -> set[tuple[str, str]]:
@@ -298,7 +304,7 @@ def _roles(series: Sequence[Series]) -> set[tuple[str, str]]:
 def _inside(series: Series, plan: Plan) -> None:
     """Samples in time order in the window; counters may begin up to a scrape and a half before it."""
     assert isinstance(plan.service.prometheus, Prometheus)
-    lead_s = 1.5 * plan.service.prometheus.scrape_interval_s if series.role in ("bad", "total") else 0.0
+    lead_s = 1.5 * plan.service.prometheus.scrape_interval_s if series.role in RAW else 0.0
     times = [t_s for t_s, _ in series.samples]
     assert times == sorted(times)
     assert times

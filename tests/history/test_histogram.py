@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
@@ -114,3 +116,26 @@ def test_only_the_bucket_of_the_threshold_is_in_doubt():
     assert histogram.count_above(300_010) == (1, 2)
     assert histogram.total == 3
     assert histogram.max == 301_056
+
+
+def test_what_was_read_is_the_same_before_and_after_it_was_looked_at() -> None:
+    """A histogram from a record is unpacked when somebody looks, and may be recorded into."""
+    written = Histogram({1: 3, 700: 80, 5000: 9000})
+    read = [Histogram.decode(written.encode()) for _ in range(6)]
+    assert (bool(read[0]), bool(Histogram.decode(Histogram().encode()))) == (True, False)
+    assert (read[1].total, read[1].max, read[1].quantile(0.5)) == (9083, written.max, written.quantile(0.5))
+    assert [read[2].count_above(us) for us in (0.5, 1, 700, 1e9)] == [
+        written.count_above(us) for us in (0.5, 1, 700, 1e9)
+    ]
+    assert Histogram.merged(read[3:5]) == Histogram({1: 6, 700: 160, 5000: 18000})
+    read[5].record(700, 20)
+    assert read[5] == Histogram({1: 3, 700: 100, 5000: 9000})
+
+
+def test_damage_behind_the_beginning_is_told_when_somebody_looks() -> None:
+    """Reading an hour's record does not unpack what nobody asks for."""
+    raw = bytearray(base64.b64decode(Histogram({n: n for n in range(1, 300)}).encode()))
+    raw[-3] ^= 0xFF
+    damaged = Histogram.decode(base64.b64encode(raw).decode())
+    with pytest.raises(RecordError, match=r"^a histogram of the record is damaged"):
+        _ = damaged.total

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.plan.model import (
     Better,
     Load,
@@ -31,6 +33,10 @@ def sli(name: str, *, query: str | None = None, bad: str | None = None, total: s
         absent_means_zero=True,
         source=HERE,
     )
+
+
+def histogram(name: str, selector: str, quantile: float = 0.95) -> PrometheusSli:
+    return replace(sli(name), histogram=selector, quantile=quantile, unit=Unit.SECONDS, absent_means_zero=False)
 
 
 def prometheus(url: str, *, timeout_s: float = 0.3, scrape_interval_s: float = 1.0) -> Prometheus:

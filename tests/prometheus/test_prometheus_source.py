@@ -2,89 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, suppress
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from fake_prometheus import Answer, vector
 from prometheus_plan import phase, plan, prometheus, sli
 
 from harness.drivers.prometheus import PrometheusSource
 from harness.errors import DriverError
-from harness.history.events import QueryFailed, QueryWarned
-from harness.history.series import Series
+from harness.history.events import QueryFailed, QueryRefused, QueryWarned
+from harness.history.series import Samples, Series
 
 pytestmark = pytest.mark.real
 
 T0_NS = 1_000_000_000_000_000_000
-Answer = tuple[int, Any]
 
 
-def vector(*values: str) -> Answer:
-    result = [{"metric": {"pod": f"shop-{n}"}, "value": [1_000_000_060.0, value]} for n, value in enumerate(values)]
-    return 200, {"status": "success", "data": {"resultType": "vector", "result": result}}
+class Trickle:
+    """Answers every request with a byte now and then, for ever."""
+
+    def __enter__(self) -> str:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            while not self._ended.wait(0.05):
+                connection.sendall(b" ")
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
 
 
-class FakePrometheus:
-    """Answers every query by calling `answer(query)`; keeps what it was asked."""
-
-    def __init__(self, answer: Callable[[str], Answer]) -> None:
-        outer = self
-        self.asked: list[dict[str, str]] = []
-        self.headers: list[str | None] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                params = dict(parse_qsl(urlsplit(self.path).query))
-                outer.asked.append(params)
-                outer.headers.append(self.headers["X-Scope-OrgID"])
-                status, body = answer(params["query"])
-                raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *args: Any) -> None:
-                """Quiet."""
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, *args: Any) -> None:
-                """A client that gave up is part of these tests."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Callable[[str], Answer]], FakePrometheus]]:
-    started: list[FakePrometheus] = []
-
-    def start(answer: Callable[[str], Answer]) -> FakePrometheus:
-        started.append(FakePrometheus(answer))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.close()
-
-
+UP = 'up{job="shop"}[60000ms]'
 CPU, MEMORY = sli("cpu", query="cpu[$window]"), sli("memory", query="memory[$window]")
 STRESS = phase(("cpu", None), ("memory", None), ("cpu", None))
 
@@ -105,18 +74,19 @@ def fetched(url: str, *, timeout_s: float = 0.2) -> tuple[list[Any], list[Series
 def test_every_sli_of_the_phase_is_asked_once_with_its_coverage(serve: Any) -> None:
     fake = serve(lambda query: vector("0.5"))
     events, series = fetched(fake.url)
-    labels, samples = (("pod", "shop-0"),), ((60.0, 0.5),)
+    labels, samples = (("pod", "shop-0"),), Samples.of([(60.0, 0.5)])
     assert events == []
     assert series == [
         Series(sli=name, phase="stress", role=role, query=query, labels=labels, samples=samples)
         for name, role, query in [
+            ("", "up", UP),
             ("cpu", "value", "cpu[60000ms]"),
-            ("cpu", "up", 'up{job="shop"}[60000ms]'),
+            ("cpu", "slice", "cpu[2000ms]"),
             ("memory", "value", "memory[60000ms]"),
-            ("memory", "up", 'up{job="shop"}[60000ms]'),
+            ("memory", "slice", "memory[2000ms]"),
         ]
     ]
-    assert fake.asked[0] == {"query": "cpu[60000ms]", "time": "1000000060.000", "timeout": "200ms"}
+    assert fake.asked[1] == {"query": "cpu[60000ms]", "time": "1000000060.000", "timeout": "200ms"}
     assert set(fake.headers) == {"shop"}
 
 
@@ -142,13 +112,24 @@ def test_warnings_and_infos_are_kept_per_sli(serve: Any) -> None:
     events, series = fetched(serve(answer).url)
     warnings = ("one store is away", "PromQL info: not a counter", "PromQL info: odd")
     assert events == [QueryWarned(sli="cpu", phase="stress", warnings=warnings)]
-    assert len(series) == 4
+    assert len(series) == 5
+
+
+def test_a_warning_about_scrape_health_concerns_every_sli(serve: Any) -> None:
+    def answer(query: str) -> Answer:
+        status, body = vector("1")
+        return status, body | ({"warnings": ["one store is away"]} if query == UP else {})
+
+    events, _ = fetched(serve(answer).url)
+    assert events == [
+        QueryWarned(sli=name, phase="stress", warnings=("one store is away",)) for name in ("cpu", "memory")
+    ]
 
 
 def test_a_passing_outage_is_ridden_out(serve: Any) -> None:
     answers = iter([(503, "starting"), (503, "starting")])
     events, series = fetched(serve(lambda query: next(answers, vector("0.5"))).url, timeout_s=0.5)
-    assert (events, len(series)) == ([], 4)
+    assert (events, len(series)) == ([], 5)
 
 
 def test_a_lasting_outage_fails_every_sli_within_one_retry_budget(serve: Any) -> None:
@@ -166,10 +147,10 @@ def test_a_refused_query_is_not_repeated_and_fails_its_own_sli_only(serve: Any) 
     fake = serve(lambda query: bad if query.startswith("cpu") else vector("0.5"))
     events, series = fetched(fake.url)
     assert events == [
-        QueryFailed(sli="cpu", phase="stress", detail=f"prometheus {fake.url}: HTTP 400: parse error: unclosed")
+        QueryRefused(sli="cpu", phase="stress", detail=f"prometheus {fake.url}: HTTP 400: parse error: unclosed")
     ]
-    assert [(one.sli, one.role) for one in series] == [("memory", "value"), ("memory", "up")]
-    assert len(fake.asked) == 3
+    assert [(one.sli, one.role) for one in series] == [("", "up"), ("memory", "value"), ("memory", "slice")]
+    assert len(fake.asked) == 4
 
 
 def test_a_page_that_is_not_prometheus_is_a_failure(serve: Any) -> None:
@@ -178,6 +159,24 @@ def test_a_page_that_is_not_prometheus_is_a_failure(serve: Any) -> None:
     assert [event.detail.split(": ", 1)[1] for event in events] == [
         "HTTP 200: not a Prometheus answer: <html>please log in</html>"
     ] * 2
+    assert all(isinstance(event, QueryRefused) for event in events)
+
+
+def test_an_answer_larger_than_the_harness_holds_is_a_failure(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.drivers.prometheus.http.BYTES_MAX", 1 << 20)
+    fake = serve(lambda query: (200, " " * (2 << 20)) if query.startswith("cpu") else vector("0.5"))
+    events, series = fetched(fake.url)
+    detail = f"prometheus {fake.url}: the answer is larger than 1 MB; narrow the selector"
+    assert events == [QueryRefused(sli="cpu", phase="stress", detail=detail)]
+    assert {one.sli for one in series} == {"", "memory"}
+
+
+def test_an_answer_that_trickles_meets_a_time_limit_too() -> None:
+    with Trickle() as url:
+        began_s = time.monotonic()
+        events, _ = fetched(url, timeout_s=0.2)
+        assert time.monotonic() - began_s < 6
+    assert ["no whole answer within 0.2 s" in event.detail for event in events] == [True, True]
 
 
 def test_an_answer_that_never_comes_meets_the_time_limit(serve: Any) -> None:
@@ -191,7 +190,7 @@ def test_an_answer_that_never_comes_meets_the_time_limit(serve: Any) -> None:
     events, _ = fetched(serve(hang).url)
     until.set()
     assert time.monotonic() - began_s < 2.5
-    assert ["no answer within 0.2 s" in event.detail for event in events] == [True, True]
+    assert ["no whole answer within 0.2 s" in event.detail for event in events] == [True, True]
 
 
 def test_a_closed_port_is_reported_in_plain_words() -> None:
@@ -220,7 +219,7 @@ def test_preflight_refuses_a_prometheus_whose_clock_is_not_ours(serve: Any) -> N
 
 def test_preflight_refuses_a_selector_that_no_target_matches(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A typo in the selector is found before load starts, not as missing samples afterwards."""
-    monkeypatch.setattr("harness.drivers.prometheus.TARGETS_S", 0.0)
+    monkeypatch.setattr("harness.drivers.prometheus.lint.TARGETS_S", 0.0)
 
     def nothing_up(query: str) -> Answer:
         if query == "time()":

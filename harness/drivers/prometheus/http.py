@@ -6,15 +6,21 @@ The library hands back `data.result` only, has no time limit of its own and turn
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from harness.plan.model import Prometheus
 
 WORTH_RETRYING = frozenset({408, 429, 500, 502, 503, 504})
 INFO = "PromQL info: "  # how Prometheus itself marks an annotation that does not make the answer doubtful
+BYTES_MAX = 64 << 20  # of one answer; about two million samples
+PATIENCE = 3  # an answer must be whole within this many times the service's timeout, however steadily it trickles
+
+_PIECE = 1 << 16
 
 
 class UnavailableError(Exception):
@@ -26,7 +32,7 @@ class RefusedError(Exception):
 
 
 class Session(requests.Session):
-    """What the library asks of the network: with time limits, and nothing of the answer lost."""
+    """What the library asks of the network: with limits of time and size, and nothing of the answer lost."""
 
     def __init__(self, prometheus: Prometheus) -> None:
         super().__init__()
@@ -39,13 +45,15 @@ class Session(requests.Session):
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Raises UnavailableError where another try may help, RefusedError where it would not."""
-        kwargs["timeout"] = self._limits_s
+        kwargs |= {"timeout": self._limits_s, "stream": True}
+        until_s = time.monotonic() + PATIENCE * self._limits_s[1]
         try:
-            response = super().request(*args, **kwargs)
+            with super().request(*args, **kwargs) as response:
+                response._content = _whole(response, until_s)  # noqa: SLF001 - where requests itself puts it
             answer = response.json()
         except requests.JSONDecodeError:
             answer = None
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError, OSError) as error:
             raise UnavailableError(_plainly(error, self._limits_s[1])) from error
         if response.status_code in WORTH_RETRYING:
             raise UnavailableError(f"HTTP {response.status_code}: {_said(answer, response)}")
@@ -54,6 +62,18 @@ class Session(requests.Session):
         self.annotations += answer.get("warnings") or ()
         self.annotations += [INFO + info.removeprefix(INFO) for info in answer.get("infos") or ()]
         return response
+
+
+def _whole(response: requests.Response, until_s: float) -> bytes:
+    """The body, read as it comes; raises where it is too large, or not whole in time."""
+    body = bytearray()
+    while piece := response.raw.read1(_PIECE, decode_content=True):
+        body += piece
+        if len(body) > BYTES_MAX:
+            raise RefusedError(f"the answer is larger than {BYTES_MAX >> 20} MB; narrow the selector")
+        if time.monotonic() > until_s:
+            raise requests.Timeout("trickling")
+    return bytes(body)
 
 
 def _said(answer: Any, response: requests.Response) -> str:
@@ -66,8 +86,8 @@ def _said(answer: Any, response: requests.Response) -> str:
 
 def _plainly(error: BaseException, timeout_s: float) -> str:
     """A network error in a few words, instead of three nested representations."""
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, (requests.Timeout, TimeoutError)) or "timed out" in str(error):
+        return f"no whole answer within {timeout_s:g} s"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
