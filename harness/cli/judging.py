@@ -11,7 +11,7 @@ from harness.errors import ExitCode, RecordError
 from harness.history.events import Status
 from harness.history.run import Run
 from harness.plan.transfer import with_rules
-from harness.report import html, junit, markdown, terminal
+from harness.report import hlog, html, junit, markdown, terminal
 from harness.store import Store
 from harness.verdict.document import text as verdict_text
 from harness.verdict.judge import judge
@@ -65,7 +65,7 @@ def judge_directory(directory: Path) -> Judged:
     """Judge the recorded run, write verdict.json and the reports beside it, and put it into the index."""
     judged = _judged(directory)
     try:
-        record.write_reports(directory, {name: _form(judged, form) for form, name in _FILES.items()})
+        record.write_reports(directory, {name: _form(judged, form) for form, name in _due(directory)})
         resolved = directory.resolve()
         if resolved.parent.parent.is_dir():
             Store(resolved.parent.parent).add(resolved)
@@ -87,7 +87,19 @@ def report_of(directory: Path, form: str) -> str:
     return judged.text + "\n" if form == "text" else _form(judged, form)
 
 
-_FILES = {"json": "verdict.json", "html": "report.html", "markdown": "summary.md", "junit": "junit.xml"}
+_FILES = {
+    "json": "verdict.json",
+    "html": "report.html",
+    "markdown": "summary.md",
+    "junit": "junit.xml",
+    "hlog": "load.hlog",
+}
+
+
+def _due(directory: Path) -> list[tuple[str, str]]:
+    """Forms and files to write. The histogram log says nothing of the verdict and is long: it is written once."""
+    written = (directory / _FILES["hlog"]).exists()
+    return [(form, name) for form, name in _FILES.items() if form != "hlog" or not written]
 
 
 def _judged(directory: Path) -> Judged:
@@ -114,6 +126,8 @@ def _form(judged: Judged, form: str) -> str:
             return judged.json
         case "junit":
             return junit.xml(judged.verdict)
+        case "hlog":
+            return hlog.text(judged.run)
         case "markdown":
             return markdown.summary(judged.run, judged.verdict, str(judged.directory))
         case _:

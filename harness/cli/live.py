@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from harness.conductor import Progress
-from harness.history.events import Event
+from harness.history.events import Event, QueryProbed
 from harness.history.load import LoadFrame
 from harness.plan.model import Plan
 from harness.report import live, words
@@ -77,6 +77,18 @@ class _Watcher:
 
 
 def _told(events: Sequence[Event]) -> list[str]:
-    """A line for each event that says something to a person: `1:05.09  pod shop-1 gone`."""
-    sentences = ((event, words.sentence(event.body)) for event in events if event.t_ns >= 0)
-    return [f"{words.instant(round(event.t_ns / 1e9, 2))}  {sentence}" for event, sentence in sentences if sentence]
+    """
+    A line for each event that says something to a person: `1:05.09  pod shop-1 gone`.
+
+    Of what was before the load started, only what the queries answered.
+    """
+    sentences = ((event, words.sentence(event.body)) for event in events if event.t_ns >= 0 or _probed(event))
+    return [
+        f"{'before' if _probed(event) else words.instant(round(event.t_ns / 1e9, 2))}  {sentence}"
+        for event, sentence in sentences
+        if sentence
+    ]
+
+
+def _probed(event: Event) -> bool:
+    return isinstance(event.body, QueryProbed)

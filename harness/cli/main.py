@@ -66,6 +66,7 @@ class Form(StrEnum):
     JUNIT = "junit"
     HTML = "html"
     JSON = "json"
+    HLOG = "hlog"
 
 
 @app.command()
@@ -85,28 +86,29 @@ def run(
 
 
 @app.command()
-def plan(scenario: Scenario, time_scale: TimeScale = 1.0, as_json: Json = False) -> None:  # noqa: FBT002
-    """Show the timeline that would happen; touches nothing."""
-    from harness.cli.files import load_plan
-    from harness.schedule.timeline import timeline
+def plan(
+    scenario: Scenario,
+    time_scale: TimeScale = 1.0,
+    results: Results = RESULTS,
+    per_second: Annotated[bool, typer.Option("--per-second", help="Also the arrivals of every second.")] = False,  # noqa: FBT002
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Show the timeline and the load that would happen; touches nothing."""
+    from harness.cli.files import load_plan, plan_json, plan_text
 
-    loaded = load_plan(scenario, time_scale=time_scale)
-    if as_json:
-        from harness.record import plan_bytes
-
-        typer.echo(plan_bytes(loaded), nl=False)
-    else:
-        typer.echo(timeline(loaded))
+    loaded = load_plan(scenario, results=results, time_scale=time_scale)
+    typer.echo(plan_json(loaded) if as_json else plan_text(loaded, per_second=per_second))
 
 
 @app.command()
 def check(
     scenarios: Annotated[list[str] | None, typer.Argument(help="Names or paths; all of scenarios/ if none.")] = None,
+    results: Results = RESULTS,
 ) -> None:
     """Check scenarios, their services and experiments; report every problem as path:line."""
     from harness.cli.files import check_all
 
-    for line in check_all(tuple(scenarios or ())):
+    for line in check_all(tuple(scenarios or ()), results):
         typer.echo(line)
 
 
@@ -166,6 +168,48 @@ def runs(
         typer.echo(f"no runs{f' of {scenario}' if scenario else ''} in {results}", err=True)
     for entry in entries:
         typer.echo(f"{entry.started}  {entry.verdict:<12}  {entry.status:<11}  {entry.run}  {entry.headline}")
+
+
+def _rate(text: str) -> float:
+    from harness.units import UnitError, rate
+
+    try:
+        per_s = rate(text)
+    except UnitError as error:
+        raise typer.BadParameter(str(error)) from error
+    if not 1 <= per_s <= 1e6:
+        raise typer.BadParameter(f"'{text}' is not between 1/s and 1M/s")
+    return per_s
+
+
+@app.command()
+def doctor(
+    load: Annotated[float, typer.Option("--load", parser=_rate, metavar="RATE", help="Such as 5000/s.")],
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="As in a service file; else one per core.")
+    ] = None,
+    as_json: Json = False,  # noqa: FBT002
+) -> None:
+    """Say whether this machine can drive a load, from ten seconds against a stub; exit 0 yes, 3 no, 4 not tried."""
+    from harness.cli.doctor import diagnose
+
+    done = diagnose(load, workers)
+    typer.echo(done.json if as_json else done.text)
+    raise typer.Exit(done.exit_code)
+
+
+@app.command()
+def worker(
+    join: Annotated[str, typer.Option("--join", metavar="HOST:PORT", help="Where the run's load.remote.listen is.")],
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="Holds the token; else LCH_WORKER_TOKEN does.")
+    ] = None,
+    wait: Annotated[str, typer.Option("--wait", help="How long to wait for a master that is not there yet.")] = "60s",
+) -> None:
+    """Generate load for a run on another machine, on one core, until it is over; exit 4 if it cannot take part."""
+    from harness.cli.worker import take_part
+
+    take_part(join, token_file, wait)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,21 +18,23 @@ from pathlib import Path
 from harness.cli.files import load_plan, read
 from harness.cli.judging import Judged, judge_directory
 from harness.cli.live import watching
-from harness.conductor import Drivers, conduct
+from harness.conductor import conduct
 from harness.drivers import target
+from harness.drivers.base import Drivers
 from harness.drivers.chaos.driver import ChaosDriver
 from harness.drivers.chaos.heal import heal
 from harness.drivers.chaos.ledger import State
 from harness.drivers.clock import MonotonicClock
 from harness.drivers.kubernetes.driver import KubernetesObserver
 from harness.drivers.locust.driver import LocustDriver
+from harness.drivers.metrics import MetricsServer
 from harness.drivers.prometheus import PrometheusSource
 from harness.drivers.signals import Signals
 from harness.errors import CannotRunError, ExitCode, HarnessError
 from harness.plan.bind import bound
 from harness.plan.model import Plan
 from harness.record import Record
-from harness.sandbox import Endpoints, default_state_dir
+from harness.sandbox import Endpoints, default_state_dir, scraped
 from harness.sandbox import down as sandbox_down
 from harness.sandbox import status as sandbox_status
 from harness.sandbox import up as sandbox_up
@@ -46,6 +48,7 @@ _PACKAGES = (
     "kubernetes",
     "prometheus-api-client",
 )
+ANY_PORT = "127.0.0.1:0"
 
 
 class NotRestoredError(HarnessError):
@@ -56,15 +59,16 @@ class NotRestoredError(HarnessError):
 
 def run_scenario(scenario: str, *, results: Path, time_scale: float, plain: bool) -> Judged:
     """Run a scenario given by name or path, judge it, write its reports; raises HarnessError when it cannot be run."""
-    plan = load_plan(scenario, time_scale=time_scale)
+    plan = load_plan(scenario, results=results, time_scale=time_scale)
     for line in heal_leftovers(results):
         _say(line)
-    with Signals() as signals, _target(plan, signals) as ready:
+    with Signals() as signals, _target(plan, signals) as (ready, local):
         with signals.raising():
             target.reach(ready.service.url)
-        record = Record.create(results, ready, given=_given(ready), environment=_environment())
-        _say(f"getting ready; the record is {record.directory}")
-        _conduct(ready, record, signals, plain=plain)
+        with _exporter(ready, local) as exporter:
+            record = Record.create(results, ready, given=_given(ready), environment=_environment())
+            _say(f"getting ready; the record is {record.directory}")
+            _conduct(ready, record, signals, exporter, plain=plain)
     return judge_directory(record.directory)
 
 
@@ -78,22 +82,37 @@ def heal_leftovers(results: Path) -> Sequence[str]:
 
 
 @contextmanager
-def _target(plan: Plan, signals: Signals) -> Iterator[Plan]:
+def _exporter(plan: Plan, local: Endpoints | None) -> Iterator[MetricsServer | None]:
+    """Where the generator's metrics are served while the run lasts: as the plan says, and on a sandbox in any case."""
+    address = plan.service.load.metrics or (ANY_PORT if local else None)
+    if address is None:
+        yield None
+        return
+    with closing(MetricsServer(plan, address)) as server, ExitStack() as stack:
+        if local:
+            stack.enter_context(scraped(local, server.address, {"job": "load"}))
+        else:
+            _say(f"metrics at http://{server.address}/metrics")
+        yield server
+
+
+@contextmanager
+def _target(plan: Plan, signals: Signals) -> Iterator[tuple[Plan, Endpoints | None]]:
     """The plan bound to its target; a sandbox that was not up is started for the run and ended after it."""
     if plan.service.sandbox is None:
-        yield _at_home(plan)
+        yield _at_home(plan), None
         return
     running = sandbox_status(default_state_dir())
     if running:
         _same_version(plan, running)
-        yield _bound(plan, running)
+        yield _bound(plan, running), running
         return
     _say(f"starting a sandbox with the {plan.service.sandbox} shop")
     directory = Path(tempfile.mkdtemp(prefix="lch-sandbox-"))
     try:
         with signals.raising():
             endpoints = sandbox_up(plan.service.sandbox, directory, owned=True)
-        yield _bound(plan, endpoints)
+        yield _bound(plan, endpoints), endpoints
     finally:
         sandbox_down(directory)
         shutil.rmtree(directory, ignore_errors=True)
@@ -118,7 +137,7 @@ def _bound(plan: Plan, endpoints: Endpoints) -> Plan:
     return bound(plan, url=endpoints.url, kubeconfig=endpoints.kubeconfig, prometheus_url=endpoints.prometheus_url)
 
 
-def _conduct(plan: Plan, record: Record, signals: Signals, *, plain: bool) -> None:
+def _conduct(plan: Plan, record: Record, signals: Signals, exporter: MetricsServer | None, *, plain: bool) -> None:
     logs = record.directory / "logs"
     cluster = plan.service.cluster
     drivers = Drivers(
@@ -126,6 +145,7 @@ def _conduct(plan: Plan, record: Record, signals: Signals, *, plain: bool) -> No
         faults=_fault_driver(plan, record) if plan.faults else None,
         metrics=PrometheusSource(plan) if plan.service.prometheus else None,
         cluster=KubernetesObserver(plan, run=record.name, log_dir=logs) if cluster else None,
+        exporter=exporter,
     )
     try:
         with watching(plan, plain=plain) as watch:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.drivers.base import Clock, LoadDriver
 from harness.history.events import Body, LoadStarted, LoadStopped
-from harness.history.load import LoadFrame, WorkerHealth
+from harness.history.load import FailedRequest, LoadFrame, WorkerHealth
 from harness.plan.model import Plan
 from harness.schedule.load import arrivals_of
 
@@ -35,6 +35,7 @@ class Played:
     frames: list[LoadFrame]
     health: list[WorkerHealth]
     by_second: dict[int, Counter[str]]
+    failures: list[FailedRequest]
 
     def total(self, count: str) -> int:
         return sum(counts[count] for counts in self.by_second.values())
@@ -50,6 +51,7 @@ def play(driver: LoadDriver, clock: Clock, until_s: float, midway: Midway | None
     events: list[Body] = []
     frames: list[LoadFrame] = []
     health: list[WorkerHealth] = []
+    failures: list[FailedRequest] = []
     stopped = False
     while not any(isinstance(event, LoadStopped) for event in events):
         clock.wait(clock.mono_ns() + STEP_NS, driver.fds())
@@ -64,12 +66,14 @@ def play(driver: LoadDriver, clock: Clock, until_s: float, midway: Midway | None
         batch = driver.take()
         frames += batch.frames
         health += batch.health
+        failures += batch.failures
     batch = driver.take()
     frames += batch.frames
+    failures += batch.failures
     by_second: dict[int, Counter[str]] = {}
     for frame in frames:
         by_second.setdefault(frame.second, Counter()).update({name: getattr(frame, name) for name in COUNTS})
-    return Played(events, frames, health + list(batch.health), by_second)
+    return Played(events, frames, health + list(batch.health), by_second, failures)
 
 
 def assert_conserved(played: Played) -> None:
@@ -82,6 +86,7 @@ def assert_conserved(played: Played) -> None:
         assert sum(frame.good_bins) + sum(frame.bad_bins) == settled
         assert frame.response.total == frame.service.total == frame.ok
         assert frame.lag.total == frame.sent
+        assert frame.failed_response.total == frame.failed + frame.timed_out
         assert (frame.planned or frame.lost) == 0 or frame.series == ""
 
 

@@ -1,36 +1,45 @@
-"""The master's books: who owes which arrivals, what has been settled, and what died with a worker. Pure."""
+"""The master's books: who owes which arrivals, what has been settled, and what was lost with a worker. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
 
 from harness.drivers.locust.stripes import Itinerary, Leg
 from harness.history.load import LoadFrame
 from harness.schedule.load import SECOND_NS, Arrivals
 
+Counts = Mapping[tuple[str, int], int]  # stream and second -> arrivals
+
+_NOBODY = -1  # runs all arrivals, and settles none, while there is no worker
+_IDLE = (0, 0)
+
 
 class Accounts:
     """
-    Planned and lost arrivals of a run, by second of intended time.
+    Planned and lost arrivals of a run, by stream and second of intended time.
 
     `planned` of a second is reported once, when the second is over; what a late message let through is added. `lost`
-    are planned arrivals that nobody will ever settle: those a dead worker owed, and all while no worker is left.
+    are planned arrivals that nobody will ever settle: those a worker that is gone owed, and all while none is there.
+    Workers are numbers; one that comes back has a new number.
     """
 
-    def __init__(self, arrivals: Arrivals, workers: int, end_ns: int) -> None:
-        self._arrivals = arrivals
+    def __init__(self, streams: Mapping[str, Arrivals], end_ns: int) -> None:
+        # Asked again for every worker.
+        self._before = {stream: lru_cache(maxsize=256)(arrivals.before) for stream, arrivals in streams.items()}
         self._end_ns = end_ns
-        self._itineraries = {index: Itinerary((Leg(0, index, workers),), end_ns) for index in range(workers)}
-        self._alive = list(range(workers))
-        self._settled: dict[int, Counter[int]] = {index: Counter() for index in range(workers)}
-        self._extra: dict[int, Counter[int]] = {index: Counter() for index in range(workers)}
-        self._reported_ns = 0  # planned arrivals are reported up to here
-        self._orphaned_ns: int | None = None  # from here on nobody runs any arrival
+        self._itineraries = {_NOBODY: Itinerary((Leg(0, 0, 1),), end_ns)}
+        self._alive: list[int] = []
+        self._settled: dict[int, Counter[tuple[str, int]]] = {}
+        self._extra: dict[int, Counter[tuple[str, int]]] = {}
+        self._closed_ns = 0  # planned arrivals are reported up to here
+        self._forgotten = 0  # seconds of which nothing is known to be open
         self._epoch_ns = 0
 
     @property
     def alive(self) -> tuple[int, ...]:
-        """Workers not known to be dead."""
+        """Workers that take part."""
         return tuple(self._alive)
 
     @property
@@ -38,26 +47,34 @@ class Accounts:
         """Where planning ends: the profile's end, or where the load was stopped."""
         return self._end_ns
 
-    def settle(self, worker: int, counts: dict[int, int]) -> None:
-        """A worker reported that many arrivals as settled, by second."""
+    def itinerary(self, worker: int) -> Itinerary:
+        """What a worker is to run."""
+        return self._itineraries[worker]
+
+    def settle(self, worker: int, counts: Counts) -> None:
+        """A worker reported that many arrivals as settled."""
         self._settled[worker].update(counts)
 
-    def exceed(self, worker: int, counts: dict[int, int]) -> tuple[LoadFrame, ...]:
+    def exceed(self, worker: int, counts: Counts) -> tuple[LoadFrame, ...]:
         """A worker had already begun that many arrivals when a change of plan reached it: planned after all."""
         self._extra[worker].update(counts)
-        return tuple(LoadFrame(second=second, series="", planned=n) for second, n in sorted(counts.items()))
+        return tuple(
+            LoadFrame(second=second, stream=stream, series="", planned=n)
+            for (stream, second), n in sorted(counts.items())
+        )
 
-    def restripe(self, dead: int, from_ns: int) -> dict[int, Leg]:
-        """Take a dead worker out from `from_ns` on, or when its predecessor went if later; the survivors' new legs."""
-        self._alive.remove(dead)
-        self._epoch_ns = max(self._epoch_ns, from_ns)
-        self._itineraries[dead] = self._itineraries[dead].stopped(self._epoch_ns)
-        legs = {worker: Leg(self._epoch_ns, index, len(self._alive)) for index, worker in enumerate(self._alive)}
-        for worker, leg in legs.items():
-            self._itineraries[worker] = self._itineraries[worker].with_leg(leg)
-        if not self._alive:
-            self._orphaned_ns = self._epoch_ns
-        return legs
+    def join(self, worker: int, from_ns: int) -> None:
+        """A worker takes part from `from_ns` on, or when the stripes were last cut if that is later."""
+        self._alive.append(worker)
+        self._itineraries[worker] = Itinerary((Leg(0, *_IDLE),), self._end_ns)
+        self._settled[worker], self._extra[worker] = Counter(), Counter()
+        self._restripe(from_ns)
+
+    def leave(self, worker: int, from_ns: int) -> None:
+        """A worker runs nothing from `from_ns` on, or from when the stripes were last cut if that is later."""
+        self._alive.remove(worker)
+        self._restripe(from_ns)
+        self._itineraries[worker] = self._itineraries[worker].with_leg(Leg(self._epoch_ns, *_IDLE))
 
     def stop(self, until_ns: int) -> int:
         """Plan nothing from `until_ns` on; returns where planning really ends."""
@@ -65,29 +82,64 @@ class Accounts:
         self._itineraries = {worker: plan.stopped(self._end_ns) for worker, plan in self._itineraries.items()}
         return self._end_ns
 
-    def lost_with(self, dead: int) -> tuple[LoadFrame, ...]:
-        """What a dead worker owed and never settled. Call once, when all its reports are in."""
-        frames = []
+    def lost_with(self, worker: int) -> tuple[LoadFrame, ...]:
+        """What a worker that left owed and never settled. Call once, when all its reports are in."""
+        settled, extra = self._settled.pop(worker), self._extra.pop(worker)
         # Late messages can have let through arrivals beyond the end.
-        for second in range(max(-(-self._end_ns // SECOND_NS), *(late + 1 for late in self._extra[dead]), 0)):
-            owed = self._itineraries[dead].count(self._arrivals, second * SECOND_NS, (second + 1) * SECOND_NS)
-            lost = owed + self._extra[dead][second] - self._settled[dead][second]
-            if lost:
-                frames.append(LoadFrame(second=second, series="", lost=lost))
+        seconds = range(self._forgotten, max(-(-self._end_ns // SECOND_NS), *(late + 1 for _, late in extra), 0))
+        frames = []
+        for second in seconds:
+            for stream in self._before:
+                key = (stream, second)
+                lost = self._owed(worker, stream, second) + extra[key] - settled[key]
+                if lost:
+                    frames.append(LoadFrame(second=second, stream=stream, series="", lost=lost))
+        del self._itineraries[worker]
         return tuple(frames)
 
     def close(self, now_ns: int) -> tuple[LoadFrame, ...]:
         """The accounting of all seconds that were over at `now_ns` and are not reported yet; the last may be a part."""
-        frames = []
-        while self._reported_ns < self._end_ns:
-            end_ns = min((self._reported_ns // SECOND_NS + 1) * SECOND_NS, self._end_ns)
+        frames: list[LoadFrame] = []
+        while self._closed_ns < self._end_ns:
+            end_ns = min((self._closed_ns // SECOND_NS + 1) * SECOND_NS, self._end_ns)
             if end_ns > now_ns:
                 break
-            planned = self._arrivals.before(end_ns) - self._arrivals.before(self._reported_ns)
-            lost = 0
-            if self._orphaned_ns is not None and self._orphaned_ns < end_ns:
-                orphaned_ns = max(self._orphaned_ns, self._reported_ns)
-                lost = self._arrivals.before(end_ns) - self._arrivals.before(orphaned_ns)
-            frames.append(LoadFrame(second=self._reported_ns // SECOND_NS, series="", planned=planned, lost=lost))
-            self._reported_ns = end_ns
+            frames += self._closing(self._closed_ns, end_ns)
+            self._closed_ns = end_ns
         return tuple(frames)
+
+    def forget(self, before_ns: int) -> None:
+        """Drop the books of seconds before `before_ns` that are settled, so that they do not grow with the run."""
+        while (self._forgotten + 1) * SECOND_NS <= min(before_ns, self._closed_ns):
+            second = self._forgotten
+            for worker in self._settled:
+                for stream in self._before:
+                    key = (stream, second)
+                    if self._owed(worker, stream, second) + self._extra[worker][key] != self._settled[worker][key]:
+                        return  # open: it is looked at again, or is lost with the worker
+            for counts in (*self._settled.values(), *self._extra.values()):
+                for stream in self._before:
+                    counts.pop((stream, second), None)
+            self._forgotten += 1
+
+    def _restripe(self, from_ns: int) -> None:
+        self._epoch_ns = max(self._epoch_ns, from_ns)
+        for index, worker in enumerate(self._alive):
+            leg = Leg(self._epoch_ns, index, len(self._alive))
+            self._itineraries[worker] = self._itineraries[worker].with_leg(leg)
+        orphaned = Leg(self._epoch_ns, *(_IDLE if self._alive else (0, 1)))
+        self._itineraries[_NOBODY] = self._itineraries[_NOBODY].with_leg(orphaned)
+
+    def _closing(self, start_ns: int, end_ns: int) -> list[LoadFrame]:
+        frames = []
+        for stream, before in self._before.items():
+            planned = before(end_ns) - before(start_ns)
+            lost = self._itineraries[_NOBODY].count(before, start_ns, end_ns)
+            second = start_ns // SECOND_NS
+            frames.append(LoadFrame(second=second, stream=stream, series="", planned=planned, lost=lost))
+        return frames
+
+    def _owed(self, worker: int, stream: str, second: int) -> int:
+        """How many arrivals of the second the worker was to run."""
+        start_ns, end_ns = second * SECOND_NS, (second + 1) * SECOND_NS
+        return self._itineraries[worker].count(self._before[stream], start_ns, end_ns)

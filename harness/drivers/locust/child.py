@@ -1,36 +1,50 @@
-"""A worker as the master sees it."""
+"""A worker's process on this machine, as the master sees it."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from harness.drivers.locust.spec import Spec
+from harness.drivers.locust.worker import Address, Seat
 
 
 class Child:
     """A worker's process. `pipe` reads end-of-file when the process has ended, however it did."""
 
-    def __init__(self, index: int, spec: Spec) -> None:
-        self.index = index
-        self.name = f"worker-{index}"
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
         self.pipe, held = os.pipe()
-        with Path(spec.log_dir, f"load-{self.name}.log").open("wb") as log:
+        with Path(seat.spec.log_dir, f"load-{seat.name}.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "harness.drivers.locust.worker", str(index), spec.to_json()],
+                [sys.executable, "-m", "harness.drivers.locust.worker"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 pass_fds=(held,),
             )
         os.close(held)
-        self.client_id = ""  # Locust's name for it
-        self.users = 0
-        self.ready = self.begun = self.drained = False
+        self._write(seat.to_json())
+
+    def tell(self, address: Address) -> None:
+        """Say where the master is."""
+        self._write(address.to_json())
 
     def kill(self) -> None:
         """End the process now."""
         if self.process.returncode is None:
             self.process.kill()
+
+    def ending(self) -> str:
+        """How the process ended; waits for it."""
+        code = self.process.wait()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+    def _write(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it is dead, which its pipe tells
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()

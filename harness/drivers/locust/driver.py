@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.drivers.base import LoadBatch
+from harness.drivers.locust.channel import TOKEN_MIN, TOKEN_VARIABLE
 from harness.drivers.locust.spec import spec_of
 from harness.errors import DriverError
-from harness.history.events import Body, LoadFailed, LoadStarted, LoadStopped, Stamped, WorkerLost
-from harness.history.load import LoadFrame, WorkerHealth, frame_from_dict
+from harness.history.events import Body, LoadFailed, LoadStarted, LoadStopped, Stamped, WorkerJoined, WorkerLost
+from harness.history.load import FailedRequest, LoadFrame, WorkerHealth, failure_from_dict, frame_from_dict
 from harness.plan.model import Plan
 
 PREPARE_S = 30.0
@@ -29,18 +31,19 @@ class LocustDriver:
     """
     The real LoadDriver: one Locust master and its workers as child processes, in a session of their own.
 
-    `log_dir` receives load-master.log and load-worker-<i>.log; it is created when missing.
+    `log_dir` receives load-master.log and load-worker-<i>.log; it is created when missing. `worker_pids` are the
+    workers on this machine.
     """
 
     def __init__(self, plan: Plan, *, log_dir: Path) -> None:
-        log_dir = log_dir.resolve()
-        self._log_dir = log_dir
-        self._spec = spec_of(plan, str(log_dir))
+        self._plan = plan
+        self._log_dir = log_dir.resolve()
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._events: list[Stamped] = []
         self._frames: list[LoadFrame] = []
         self._health: list[WorkerHealth] = []
+        self._failures: list[FailedRequest] = []
         self._ready = 0
         self._open = False  # stdout can still say something
         self._stopped = False
@@ -48,9 +51,12 @@ class LocustDriver:
         self.worker_pids: tuple[int, ...] = ()
 
     def prepare(self) -> int:
-        """Start the engine; the number of workers once all users are up. At most 30 s; raises DriverError."""
-        if not Path(self._spec.locustfile).is_file():
-            raise DriverError(f"load: locustfile {self._spec.locustfile!r} does not exist")
+        """
+        Start the engine; the number of workers once all users are up. At most 30 s; raises DriverError.
+
+        With remote workers the token they must know is taken from LCH_WORKER_TOKEN.
+        """
+        given = {"spec": spec_of(self._plan, str(self._log_dir)).to_json(), "token": self._token()}
         self._log_dir.mkdir(parents=True, exist_ok=True)
         with (self._log_dir / "load-master.log").open("wb") as log:
             self._process = subprocess.Popen(
@@ -63,7 +69,7 @@ class LocustDriver:
         self._open = True
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        self._tell(self._spec.to_json())
+        self._tell(json.dumps(given))
         until_s = time.monotonic() + PREPARE_S
         while not self._ready and self._failure is None and self._open:
             left_s = until_s - time.monotonic()
@@ -103,10 +109,10 @@ class LocustDriver:
         return events
 
     def take(self) -> LoadBatch:
-        """Frames and health received since the last call."""
+        """Frames, health and sampled failures received since the last call."""
         self._read()
-        batch = LoadBatch(frames=tuple(self._frames), health=tuple(self._health))
-        self._frames, self._health = [], []
+        batch = LoadBatch(frames=tuple(self._frames), health=tuple(self._health), failures=tuple(self._failures))
+        self._frames, self._health, self._failures = [], [], []
         return batch
 
     def close(self) -> None:
@@ -126,6 +132,18 @@ class LocustDriver:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
+
+    def _token(self) -> str:
+        """What opens the engine's door to workers: a secret of this run, or the one that remote workers know."""
+        if self._plan.service.load.remote is None:
+            return secrets.token_urlsafe(32)
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if len(token) < TOKEN_MIN:
+            raise DriverError(
+                f"load: remote workers need a token of at least {TOKEN_MIN} characters in {TOKEN_VARIABLE}",
+                hint=f"export {TOKEN_VARIABLE}=$(openssl rand -hex 16), here and where the workers start",
+            )
+        return token
 
     def _tell(self, line: str) -> None:
         if self._process is None or self._process.stdin is None:
@@ -150,6 +168,7 @@ class LocustDriver:
             case "batch":
                 self._frames += [frame_from_dict(frame) for frame in message["frames"]]
                 self._health += [WorkerHealth(**health) for health in message["health"]]
+                self._failures += [failure_from_dict(failure) for failure in message["failures"]]
             case "ready":
                 self._ready, self.worker_pids = message["workers"], tuple(message["pids"])
             case "started":
@@ -159,6 +178,9 @@ class LocustDriver:
                 self._note(message, LoadStopped(scheduled_until_ns=message["scheduled_until_ns"]))
             case "worker_lost":
                 self._note(message, WorkerLost(worker=message["worker"], detail=message["detail"]))
+            case "worker_joined":
+                self.worker_pids = tuple(message["pids"])
+                self._note(message, WorkerJoined(worker=message["worker"]))
             case "failed":
                 self._fail(message["detail"], message["mono_ns"] or time.monotonic_ns())
 

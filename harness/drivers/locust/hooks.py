@@ -44,7 +44,7 @@ def _paced(execute: Callable[[Any, Any], None], pool: Pool, complaints: Complain
         if isinstance(task, type) and issubclass(task, TaskSet):
             execute(task_set, task)
             return
-        arrival = pool.take(pool.slot_of(task_set.user), task.__name__)
+        arrival = pool.take(pool.slot_of(task_set.user), getattr(task, "__name__", None) or type(task).__name__)
         try:
             execute(task_set, task)
         except Cut:
@@ -79,9 +79,15 @@ def _listener(pool: Pool) -> Callable[..., None]:
         arrival = pool.current()
         if arrival is None:
             return  # on_start, on_stop, or outside of any user
-        error = error_class(exception, getattr(response, "status_code", 0) or 0) if exception else None
-        sent_ns = time.monotonic_ns() - pool.t0_ns - int(response_time * 1e6)
-        pool.request(arrival, series_name(request_type, name), max(sent_ns, arrival.sent_ns), error)
+        sent_ns = max(time.monotonic_ns() - pool.t0_ns - int(response_time * 1e6), arrival.sent_ns)
+        series = series_name(request_type, name)
+        if not exception:
+            pool.request(arrival, series, sent_ns, None)
+            return
+        status = getattr(response, "status_code", 0) or 0
+        error = error_class(exception, status, getattr(response, "error", None))
+        peer = str(getattr(response, "peer", ""))
+        pool.request(arrival, series, sent_ns, error, status=status, peer=peer, detail=str(exception))
 
     return on_request
 

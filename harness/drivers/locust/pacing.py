@@ -17,6 +17,8 @@ _TFD_TIMER_ABSTIME = 1
 _READABLE = 1
 _SECOND_NS = 1_000_000_000
 
+LATE_NS = 1_000_000_000  # an arrival later than this is not begun any more
+
 
 class Alarm(Protocol):
     """Calls back once, in the event loop, when the instant it was set to is reached."""
@@ -24,20 +26,21 @@ class Alarm(Protocol):
     def set(self, mono_ns: int) -> None:
         """Ring at `mono_ns` of CLOCK_MONOTONIC (at once when that has passed), instead of what was set before."""
 
-    def close(self) -> None:
-        """Never ring again."""
-
 
 class TimerfdAlarm:
     """An alarm on a Linux timerfd: late by some ten microseconds, where the loop's own timers are by a millisecond."""
 
     def __init__(self, ring: Callable[[], None]) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._settime = libc.timerfd_settime
+        self._settime.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         # struct itimerspec: interval (never again), then the instant, each as seconds and nanoseconds.
         self._spec = (ctypes.c_long * 4)()
+        self._spec_at = ctypes.addressof(self._spec)
+        self._is_set = False
         self._ring = ring
         loop = gevent.get_hub().loop
         self._watcher = loop.io(self._fd, _READABLE, priority=loop.MAXPRI)
@@ -46,23 +49,20 @@ class TimerfdAlarm:
     def set(self, mono_ns: int) -> None:
         """See Alarm."""
         # A zero would disarm the timer.
-        self._spec[2], self._spec[3] = divmod(max(mono_ns, 1), _SECOND_NS)
-        if self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, self._spec, None) < 0:
+        self._arm(mono_ns if mono_ns > 0 else 1)
+        self._is_set = True
+
+    def _arm(self, mono_ns: int) -> None:
+        self._spec[2], self._spec[3] = divmod(mono_ns, _SECOND_NS)
+        if self._settime(self._fd, _TFD_TIMER_ABSTIME, self._spec_at, None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def _on_readable(self) -> None:
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:  # set anew since the loop saw it ring
-            return
+        # Setting it anew is what makes the descriptor unreadable again; reading it would be one call more.
+        self._is_set = False
         self._ring()
-
-    def close(self) -> None:
-        """See Alarm."""
-        if self._fd >= 0:
-            self._watcher.close()
-            os.close(self._fd)
-            self._fd = -1
+        if not self._is_set:
+            self._arm(0)
 
 
 class LoopAlarm:
@@ -74,15 +74,10 @@ class LoopAlarm:
 
     def set(self, mono_ns: int) -> None:
         """See Alarm."""
-        self.close()
-        self._timer = gevent.get_hub().loop.timer(max(mono_ns - time.monotonic_ns(), 0) / _SECOND_NS)
-        self._timer.start(self._ring, update=True)
-
-    def close(self) -> None:
-        """See Alarm."""
         if self._timer is not None:
             self._timer.close()
-            self._timer = None
+        self._timer = gevent.get_hub().loop.timer(max(mono_ns - time.monotonic_ns(), 0) / _SECOND_NS)
+        self._timer.start(self._ring, update=True)
 
 
 def alarm(ring: Callable[[], None]) -> Alarm:
@@ -94,46 +89,52 @@ class Pacer:
     """
     Begins arrivals at their intended times, whatever became of earlier ones; late ones at once, none twice.
 
-    `begin` is called in the event loop's own greenlet and must not wait.
+    An arrival that is more than LATE_NS late, because this process stood still, is skipped instead: what a generator
+    missed it must not send to the service all at once. `begin` and `skip` are called with an arrival's intended time
+    and stream, in the event loop's own greenlet, and must not wait.
     """
 
-    def __init__(self, t0_ns: int, begin: Callable[[int], None]) -> None:
-        self._t0_ns = t0_ns
+    def __init__(self, begin: Callable[[int, int], None], skip: Callable[[int, int], None]) -> None:
+        self.t0_ns = 0  # run start on CLOCK_MONOTONIC; may be corrected at any time
+        self.may_begin: Callable[[], bool] | None = None  # asked before anything is begun
         self._begin = begin
+        self._skip = skip
         self._alarm = alarm(self._ring)
-        self._times: Iterator[int] = iter(())
-        self._next_ns: int | None = None
+        self._times: Iterator[tuple[int, int]] = iter(())
+        self._next: tuple[int, int] | None = None
+        self._held = False
 
     @property
     def next_ns(self) -> int | None:
         """Intended time of the first arrival not begun, since run start; None when there is none left."""
-        return self._next_ns
+        return None if self._next is None else self._next[0]
 
-    def follow(self, times: Iterator[int]) -> None:
-        """Begin arrivals at `times` (since run start, in order) from now on, instead of what was to follow."""
+    def follow(self, times: Iterator[tuple[int, int]]) -> None:
+        """Begin arrivals at `times` (since run start, in order, each with its stream) from now on, and no others."""
         self._times = times
-        self._advance()
+        self._next = next(times, None)
+        self._set()
 
-    def close(self) -> None:
-        """Begin nothing more."""
-        self._times = iter(())
-        self._next_ns = None
-        self._alarm.close()
+    def release(self) -> None:
+        """Go on after `may_begin` said no: what became due meanwhile is begun or skipped now."""
+        if self._held:
+            self._held = False
+            self._set()
 
-    def _advance(self) -> None:
-        self._next_ns = next(self._times, None)
-        if self._next_ns is not None:
-            self._alarm.set(self._t0_ns + self._next_ns)
+    def _set(self) -> None:
+        if self._next is not None and not self._held:
+            self._alarm.set(self.t0_ns + self._next[0])
 
     def _ring(self) -> None:
         try:
             # Only what is due now: answers that came meanwhile must be read before more is sent.
-            now_ns = time.monotonic_ns() - self._t0_ns
-            while self._next_ns is not None and self._next_ns <= now_ns:
-                self._begin(self._next_ns)
-                self._next_ns = next(self._times, None)
-            if self._next_ns is not None:
-                self._alarm.set(self._t0_ns + self._next_ns)
+            now_ns = time.monotonic_ns() - self.t0_ns
+            times, due = self._times, self._next
+            self._held = self.may_begin is not None and not self.may_begin()
+            while due is not None and due[0] <= now_ns and not self._held:
+                (self._begin if now_ns - due[0] <= LATE_NS else self._skip)(*due)
+                due = self._next = next(times, None)
+            self._set()
         except BaseException:
             # A worker that cannot pace must not live on and look healthy.
             traceback.print_exc()

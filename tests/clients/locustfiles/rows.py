@@ -1,0 +1,3 @@
+"""A module beside the locustfile, as test data often is."""
+
+ROWS = [("ann", "secret"), ("bob", "hush")]
