@@ -154,8 +154,8 @@ def _impacts(verdict: Verdict) -> str:
     time = show(longest.end_s - longest.start_s, Unit.SECONDS)
     kind = f" ({longest.shape.value})" if longest.shape else ""
     lasting = f"more than {time}" if longest.censored else time
-    often = f"noticed it {len(own)} times, for {lasting} at the longest" if len(own) > 1 else f"noticed it for {lasting}"
-    return f"clients {often}{kind}, with {_some(bad, 'bad arrival')}"
+    often = f"{len(own)} times, for {lasting} at the longest" if len(own) > 1 else f"for {lasting}"
+    return f"clients noticed it {often}{kind}, with {_some(bad, 'bad arrival')}"
 
 
 def _throughout(verdict: Verdict) -> str:

@@ -1,0 +1,93 @@
+"""
+One load worker on one core against nginx on another: how much it drives, and what that costs beside plain Locust.
+
+    python benchmarks/load/one_core.py [SECONDS]          30 by default; ends with 1 when a target is missed
+
+Targets: 20,000 arrivals/s, all sent, start lag p99 at most 5 ms; 3 times the throughput of plain Locust's FastHttpUser,
+all answered, with at least 3 times its requests per CPU second; and the same FastHttpUser as a slot of the engine, with
+its accounting, keeps up with 85 % of what it does in plain Locust. Plain Locust runs a closed loop of 50 users at full
+tilt on the same core, before and after: its throughput is its requests per CPU second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from stage import PROBER, Played, Targets, cores, ms, nginx, phase, plan_of, play
+
+RATE = 20_000
+LAG_MS_P99 = 5.0
+TIMES_FAST = 3.0
+SLOT_COST = 0.15
+WARM_UP_S = 3
+PLAIN_S = 5
+SLOTS = Path(__file__).with_name("stock_slots.py")
+
+
+def plain(kind: str, url: str, on: set[int]) -> float:
+    """Requests per CPU second of plain Locust with this user class; prints them."""
+    command = [sys.executable, str(Path(__file__).with_name("plain.py")), kind, url, str(PLAIN_S)]
+    pinned = ["taskset", "-c", ",".join(map(str, on)), *command]
+    out = subprocess.run(pinned, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True).stdout
+    found = json.loads(out)
+    if found["failures"] or not found["per_s"]:
+        sys.exit(f"plain Locust did not work: {found}")
+    print(f"      plain Locust, {kind}: {found['per_s']:.0f}/s, {found['per_cpu_s']:.0f} per CPU second", flush=True)
+    return float(found["per_cpu_s"])
+
+
+def ours(url: str, per_s: float, seconds: int, locustfile: Path, on: set[int]) -> tuple[Played, float]:
+    """What one worker did at this rate, and its requests per CPU second in the steady part."""
+    end_s = WARM_UP_S + seconds
+    phases = (phase("warm-up", 0, WARM_UP_S, ramp_s=WARM_UP_S - 1), phase("steady", WARM_UP_S, end_s))
+    played = play(plan_of(url, per_s, phases, locustfile=locustfile), on=on)
+    return played, played.totals(WARM_UP_S, end_s)["sent"] / played.cpu_s(WARM_UP_S, end_s)
+
+
+def lag_ms(played: Played, first_s: int) -> float:
+    """Start lag p99 from this second on."""
+    steady = Played(frames=[frame for frame in played.frames if frame.second >= first_s])
+    return ms(steady.lag(), 0.99)
+
+
+def answered(played: Played) -> bool:
+    """Whether every planned arrival was answered well."""
+    counts = played.totals()
+    return counts["planned"] == counts["ok"]
+
+
+def main() -> int:
+    """Measure, print, and say whether the targets are reached."""
+    seconds = int(sys.argv[1]) if sys.argv[1:] else 30
+    server, core = cores()
+    targets, short = Targets(), max(seconds // 3, 5)
+    os.sched_setaffinity(0, server)
+    with nginx(server) as running:
+        url = running.url
+        before = plain("fast", url, core)
+        played, per_cpu_s = ours(url, RATE, seconds, PROBER, core)
+        fast = (before + plain("fast", url, core)) / 2
+        most, most_per_cpu_s = ours(url, round(TIMES_FAST * fast), short, PROBER, core)
+        slots, _ = ours(url, round((1 - SLOT_COST) * fast), short, SLOTS, core)
+        _, slots_per_cpu_s = ours(url, round(0.6 * fast), short, SLOTS, core)
+        http = plain("http", url, core)
+    lag_ms_p99 = lag_ms(played, WARM_UP_S)
+    targets.check(f"{RATE}/s for {seconds} s, all sent", str(dict(played.totals(WARM_UP_S))), kept=answered(played))
+    targets.check(f"start lag p99 <= {LAG_MS_P99:g} ms", f"{lag_ms_p99:.2f} ms", kept=lag_ms_p99 <= LAG_MS_P99)
+    print(f"      {per_cpu_s:.0f} per CPU second at {RATE}/s: {per_cpu_s / fast:.2f} x FastHttpUser")
+    ratio, kept = most_per_cpu_s / fast, answered(most) and most_per_cpu_s >= TIMES_FAST * fast
+    text = f"{ratio:.2f} x at {round(TIMES_FAST * fast)}/s: {dict(most.totals())}"
+    targets.check(f">= {TIMES_FAST:g} x FastHttpUser per core", text, kept=kept)
+    print(f"      {most_per_cpu_s / http:.1f} x HttpUser per core")
+    what = f"FastHttpUser slots keep up with {1 - SLOT_COST:.0%} of plain FastHttpUser"
+    targets.check(what, f"at {round((1 - SLOT_COST) * fast)}/s: {dict(slots.totals())}", kept=answered(slots))
+    print(f"      by CPU at 60 % of it they cost {1 - slots_per_cpu_s / fast:.1%}")
+    return targets.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
