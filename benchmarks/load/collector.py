@@ -71,7 +71,6 @@ class Crowd:
         self._epoch: dict[zmq.Socket[bytes], int] = {}
         self._number: dict[zmq.Socket[bytes], int] = {}
         self._t0_ns: int | None = None
-        self._over = False
         self._counts = [[counts_of(second, seed) for seed in range(VARIANTS)] for second in range(seconds)]
         keys = keys_of(token)
         for _ in range(workers):
@@ -84,25 +83,27 @@ class Crowd:
             self._sockets.append(socket)
 
     def run(self) -> None:
-        """Join, report, and go when the run is over."""
+        """Join, and report until this process is ended."""
         for socket in self._sockets:
             self._say(socket, "join", {"versions": versions(), "host": "crowd"})
             self._hear(0.001)
         while len(self._index) < len(self._sockets):
             self._hear(0.1)
         beat = 0
-        while not self._over:
-            beat += 1
+        while True:
             for place, socket in enumerate(self._sockets):
                 self._report(socket, place, beat)
                 if place % 20 == 0:
                     self._hear(0.0)
-            self._wait(beat)
+            beat = self._next(beat)
 
-    def _wait(self, beat: int) -> None:
-        until_ns = time.monotonic_ns() + BEAT_NS if self._t0_ns is None else self._t0_ns + beat * BEAT_NS
+    def _next(self, beat: int) -> int:
+        """Wait for the next beat; before the start they have no number."""
+        began = self._t0_ns is not None
+        until_ns = self._t0_ns + (beat + 1) * BEAT_NS if self._t0_ns is not None else time.monotonic_ns() + BEAT_NS
         while (left_ns := until_ns - time.monotonic_ns()) > 0:
             self._hear(left_ns / S)
+        return beat + 1 if began else 0
 
     def _report(self, socket: zmq.Socket[bytes], place: int, beat: int) -> None:
         body: dict[str, object] = {"number": None}

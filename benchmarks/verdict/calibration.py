@@ -52,10 +52,13 @@ class Size:
     watched: int
     broken: int
     ratios: tuple[float, ...]
+    undecidable: bool  # whether cells that no judge can decide are drawn, too; they have no target
 
 
-FULL = Size(client=120, servers=80, edges=200, generator=50, watched=60, broken=15, ratios=RATIOS)
-QUICK = Size(client=30, servers=12, edges=30, generator=8, watched=4, broken=3, ratios=(0.8, 1.0, 1.5))
+FULL = Size(client=120, servers=80, edges=200, generator=50, watched=60, broken=15, ratios=RATIOS, undecidable=True)
+QUICK = Size(
+    client=40, servers=10, edges=20, generator=6, watched=3, broken=3, ratios=(0.8, 1.0, 1.5), undecidable=False
+)
 
 
 def make_naive() -> None:
@@ -72,6 +75,7 @@ def grid(pool: Executor, size: Size, seed: int, parts: Sequence[str]) -> list[Co
     wanted = client_cells(size.client, size.ratios) if "client" in parts else []
     wanted += baseline_cells(size.servers) if "baseline" in parts else []
     wanted += server_cells(size.servers) if "servers" in parts else []
+    wanted = [cell for cell in wanted if cell.decidable or size.undecidable]
     return list(pool.map(partial(measure, seed=seed), wanted, chunksize=2))
 
 

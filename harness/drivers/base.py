@@ -98,7 +98,7 @@ class MetricsSource(Driver, Protocol):
         """
 
     def fetch(self, phase: Phase, start_s: float, end_s: float, t0_wall_ns: int) -> None:
-        """Ask for the series of `phase` over [start_s, end_s) since run start; what went wrong is polled as Query...."""
+        """Ask for the series of `phase` over [start_s, end_s) since run start; what went wrong is polled as events."""
 
     def pending(self) -> int:
         """How many fetches have been asked for and not been answered."""

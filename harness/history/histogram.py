@@ -25,6 +25,8 @@ _HALF = 1 << _HALF_BITS
 _FULL_BITS = _HALF_BITS + 1
 _FULL = 1 << _FULL_BITS
 
+_INDEXES = ((MAX_US.bit_length() - _FULL_BITS + 2) << _HALF_BITS) + 1  # more than any index of a value up to MAX_US
+
 # https://github.com/HdrHistogram/HdrHistogram: the V2 encoding and its compressed wrapping, both big-endian.
 _ENCODING_COOKIE = 0x1C849303 | 0x10
 _COMPRESSED_COOKIE = 0x1C849304 | 0x10
@@ -42,12 +44,13 @@ class Histogram:
     of them would be half a gigabyte of dicts, and most are only ever added up.
     """
 
-    __slots__ = ("_columns", "_counts", "_packed")
+    __slots__ = ("_columns", "_counts", "_packed", "_words")
 
     def __init__(self, counts: dict[int, int] | None = None) -> None:
         self._counts: dict[int, int] | None = counts or {}
         self._columns: _Columns | None = None
         self._packed: bytes | None = None
+        self._words = 0  # bytes of words in it
 
     @property
     def counts(self) -> dict[int, int]:
@@ -58,7 +61,9 @@ class Histogram:
         return self._counts
 
     def __bool__(self) -> bool:
-        """Whether anything was recorded."""
+        """Whether anything was recorded; of one still packed, whether its encoding has any word."""
+        if self._packed is not None:
+            return self._words > 0
         return bool(self._counts if self._counts is not None else self._read()[0])
 
     def record(self, us: int, n: int = 1) -> None:
@@ -73,14 +78,15 @@ class Histogram:
     @classmethod
     def merged(cls, histograms: Iterable[Histogram]) -> Histogram:
         """The sum of all: as if every value had been recorded in one."""
-        some = [histogram for histogram in histograms if histogram]
-        if len(some) == 1:
-            return cls(dict(some[0].items()))
-        sums = [0] * (1 + max((histogram.highest for histogram in some), default=0))  # faster than a dict, by half
-        for histogram in some:
-            for index, n in histogram.items():
-                sums[index] += n
-        return cls({index: n for index, n in enumerate(sums) if n})
+        sums, end = [0] * _INDEXES, 0  # faster than a dict, by half
+        for histogram in histograms:
+            if histogram._packed is not None:
+                end = max(end, _add_words(_payload(histogram._packed), sums))  # most are added up once, and that is all
+            elif histogram:
+                end = max(end, histogram.highest + 1)
+                for index, n in histogram.items():
+                    sums[index] += n
+        return cls({index: n for index, n in enumerate(sums[:end]) if n})
 
     def items(self) -> Iterable[tuple[int, int]]:
         """(bucket index, count) pairs, in no particular order, only non-zero."""
@@ -90,7 +96,7 @@ class Histogram:
         """The columns, of a histogram that is not a dict."""
         if self._columns is None:
             assert self._packed is not None  # it is one of the three
-            self._columns, self._packed = _unpacked(self._packed), None
+            self._columns, self._packed = _words_to_columns(_payload(self._packed)), None
         return self._columns
 
     def __eq__(self, other: object) -> bool:
@@ -169,7 +175,7 @@ class Histogram:
             raw = binascii.a2b_base64(text, strict_mode=True)
             cookie, length = _WRAPPING.unpack_from(raw)
             start = zlib.decompressobj().decompress(raw[_WRAPPING.size :], _HEADER.size)
-            inner, _length, offset, digits, lowest, _highest, _ratio = _HEADER.unpack(start)
+            inner, words, offset, digits, lowest, _highest, _ratio = _HEADER.unpack(start)
         except (binascii.Error, struct.error, zlib.error, ValueError) as error:
             raise RecordError(f"histogram {text[:40]!r}: not an HdrHistogram V2 encoding ({error})") from error
         if (cookie, inner, offset, digits, lowest) != (_COMPRESSED_COOKIE, _ENCODING_COOKIE, 0, 3, MIN_US):
@@ -177,7 +183,7 @@ class Histogram:
         if len(raw) < _WRAPPING.size + length:
             raise RecordError(f"histogram {text[:40]!r}: cut short, {len(raw)} bytes of {_WRAPPING.size + length}")
         found = cls()
-        found._counts, found._packed = None, raw
+        found._counts, found._packed, found._words = None, raw, words
         return found
 
 
@@ -216,13 +222,13 @@ def _counts_to_words(counts: dict[int, int]) -> bytes:
     return bytes(out)
 
 
-def _unpacked(raw: bytes) -> _Columns:
-    """The columns of an encoding whose beginning was found right; raises RecordError when the rest is damaged."""
+def _payload(raw: bytes) -> bytes:
+    """The words of an encoding whose beginning was found right; raises RecordError when the rest is damaged."""
     try:
         data = zlib.decompress(raw[_WRAPPING.size : _WRAPPING.size + _WRAPPING.unpack_from(raw)[1]])
     except zlib.error as error:
         raise RecordError(f"a histogram of the record is damaged ({error})") from error
-    return _words_to_columns(data[_HEADER.size : _HEADER.size + _HEADER.unpack_from(data)[1]])
+    return data[_HEADER.size : _HEADER.size + _HEADER.unpack_from(data)[1]]
 
 
 def _words_to_columns(payload: bytes) -> _Columns:
@@ -231,7 +237,10 @@ def _words_to_columns(payload: bytes) -> _Columns:
     index = 0
     rest = iter(payload)
     for byte in rest:
-        word = byte if byte < 0x80 else _long_word(byte, rest)
+        word = byte
+        if byte > 0x7F:
+            second = next(rest, 0)
+            word = byte & 0x7F | second << 7 if second < 0x80 else _long_word(byte, second, rest)
         if word & 1:
             index += (word + 1) >> 1
         else:
@@ -242,9 +251,26 @@ def _words_to_columns(payload: bytes) -> _Columns:
     return array("i", indexes), array("q", numbers)
 
 
-def _long_word(first: int, rest: Iterator[int]) -> int:
-    """A word of several bytes: nine at most, of which the ninth holds 8 bits."""
-    word, shift = first & 0x7F, 7
+def _add_words(payload: bytes, sums: list[int]) -> int:
+    """Add the counts to `sums`, by index; returns where they end. The walk above, without columns in between."""
+    index = 0
+    rest = iter(payload)
+    for byte in rest:
+        word = byte
+        if byte > 0x7F:
+            second = next(rest, 0)
+            word = byte & 0x7F | second << 7 if second < 0x80 else _long_word(byte, second, rest)
+        if word & 1:
+            index += (word + 1) >> 1
+        else:
+            sums[index] += word >> 1
+            index += 1
+    return index
+
+
+def _long_word(first: int, second: int, rest: Iterator[int]) -> int:
+    """A word of three bytes or more: nine at most, of which the ninth holds 8 bits."""
+    word, shift = first & 0x7F | (second & 0x7F) << 7, 14
     for byte in rest:
         if byte < 0x80 or shift == 56:
             return word | byte << shift

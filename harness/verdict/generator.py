@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from harness.history.histogram import Histogram
 from harness.history.load import WorkerHealth
 from harness.plan.model import ClientMeasure, ClientSli, Limits, Phase, Plan, Tier, Unit
 from harness.schedule.load import Knot, arrivals_before
@@ -41,6 +42,7 @@ class Stretch:
     phase: Phase | None  # that is judged in them
     seconds: range
     tallies: Sequence[Tally]
+    lags: Histogram  # of all of them
     health: Sequence[WorkerHealth]
     drained: bool  # else arrivals may lack outcomes
 
@@ -56,7 +58,8 @@ def stretch_of(
     """The record of these seconds."""
     inside = [by_second[second] for second in seconds if second in by_second]
     own = [one for one in health if one.second in seconds]
-    return Stretch(phase=phase, seconds=seconds, tallies=inside, health=own, drained=drained)
+    lags = merged_histogram(lag for tally in inside for lag in tally.lags)
+    return Stretch(phase=phase, seconds=seconds, tallies=inside, lags=lags, health=own, drained=drained)
 
 
 def load_checks(stretch: Stretch, plan: Plan, knots: Sequence[Knot]) -> list[Check]:
@@ -131,12 +134,11 @@ def _conserved(stretch: Stretch) -> Check:
 
 def _lag(stretch: Stretch, plan: Plan) -> Check:
     allowed_s = _lag_limit(stretch, plan)
-    lags = merged_histogram(lag for tally in stretch.tallies for lag in tally.lags)
-    if not lags.total:
+    if not stretch.lags:
         return _check("start_lag", stretch, "no arrival was sent", kept=False)
     one_stall = LATE_STALLS * plan.service.load.limits.stall_s / max(len(stretch.seconds), 1)
     q = 1 - max(LATE_SHARE, min(one_stall, LATE_MAX))
-    lag_s = lags.quantile(q)[0] / US
+    lag_s = stretch.lags.quantile(q)[0] / US
     detail = (
         f"p{100 * q:.3g} {show(lag_s, Unit.SECONDS)} behind the intended start, {show(allowed_s, Unit.SECONDS)} allowed"
     )
@@ -175,7 +177,7 @@ def _tightest(phase: Phase | None, plan: Plan) -> float:
 
 
 def _late(stretch: Stretch, allowed_s: float) -> int:
-    return sum(lag.count_above(allowed_s * US)[0] for tally in stretch.tallies for lag in tally.lags)
+    return stretch.lags.count_above(allowed_s * US)[0]
 
 
 def _stall(stretch: Stretch, limits: Limits) -> Check:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+_TINY = 1e-300  # stands where a continued fraction would divide by zero
+
 
 def student_quantile(p: float, freedom: int) -> float:
     """Student's t quantile for 0.5 <= p < 1, by its relation to the beta distribution."""
@@ -81,23 +83,18 @@ def _log_front(x: float, a: float, b: float) -> float:
 
 def _continued_fraction(x: float, a: float, b: float) -> float:
     """One over DLMF's continued fraction, by Lentz's method, two of its terms at a time."""
-    c, d = 1.0, 1 / _away(1 - (a + b) * x / (a + 1))
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or _TINY)
     f = 1 / d
     for m in range(1, 10_000):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d = 1 / _away(1 + even * d)
-        c = _away(1 + even / c)
+        d = 1 / ((1 + even * d) or _TINY)
+        c = (1 + even / c) or _TINY
         step = d * c
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / _away(1 + odd * d)
-        c = _away(1 + odd / c)
+        d = 1 / ((1 + odd * d) or _TINY)
+        c = (1 + odd / c) or _TINY
         step *= d * c
         f /= step
         if abs(step - 1) < 1e-14:  # less is lost in rounding
             break
     return f
-
-
-def _away(value: float) -> float:
-    """The value, but never so near zero that dividing by it overflows."""
-    return value if abs(value) > 1e-300 else 1e-300
