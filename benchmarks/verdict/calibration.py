@@ -18,7 +18,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from calibration_cells import RATIOS, Counted, baseline_cells, client_cells, measure, server_cells
+from calibration_cells import RATIOS, Cell, Counted, baseline_cells, client_cells, measure, server_cells
 from calibration_edges import covered, few, few_outcomes, quantiles
 from calibration_generator import KEPT, outcomes, spoiled
 from calibration_guard import aborts, breaks, delays, median_delay, watches
@@ -52,13 +52,11 @@ class Size:
     watched: int
     broken: int
     ratios: tuple[float, ...]
-    undecidable: bool  # whether cells that no judge can decide are drawn, too; they have no target
+    thorough: bool  # every length, also those that cannot decide; else of each law the shortest that can
 
 
-FULL = Size(client=120, servers=80, edges=200, generator=50, watched=60, broken=15, ratios=RATIOS, undecidable=True)
-QUICK = Size(
-    client=40, servers=10, edges=20, generator=6, watched=3, broken=3, ratios=(0.8, 1.0, 1.5), undecidable=False
-)
+FULL = Size(client=120, servers=80, edges=200, generator=50, watched=60, broken=15, ratios=RATIOS, thorough=True)
+QUICK = Size(client=40, servers=10, edges=20, generator=6, watched=3, broken=3, ratios=(0.8, 1.0, 1.5), thorough=False)
 
 
 def make_naive() -> None:
@@ -75,8 +73,20 @@ def grid(pool: Executor, size: Size, seed: int, parts: Sequence[str]) -> list[Co
     wanted = client_cells(size.client, size.ratios) if "client" in parts else []
     wanted += baseline_cells(size.servers) if "baseline" in parts else []
     wanted += server_cells(size.servers) if "servers" in parts else []
-    wanted = [cell for cell in wanted if cell.decidable or size.undecidable]
+    wanted = wanted if size.thorough else shortest(wanted)
     return list(pool.map(partial(measure, seed=seed), wanted, chunksize=2))
+
+
+def shortest(wanted: Sequence[Cell]) -> list[Cell]:
+    """Of the cells that can decide, those of the fewest arrivals for their SLI and law."""
+    deciding = [cell for cell in wanted if cell.decidable]
+    least: dict[tuple[str, str, float], int] = {}
+    for cell in deciding:
+        key, arrivals = (cell.sli, cell.traffic.law, cell.traffic.effect), cell.traffic.arrivals
+        least[key] = min(arrivals, least.get(key, arrivals))
+    return [
+        cell for cell in deciding if cell.traffic.arrivals == least[cell.sli, cell.traffic.law, cell.traffic.effect]
+    ]
 
 
 def edge_lines(pool: Executor, size: Size, seed: int) -> Iterator[Line]:

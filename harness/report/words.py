@@ -85,7 +85,7 @@ def margin(finding: Finding) -> str:
     """How far the value is from the limit, as a share of the limit; empty where there is no such share."""
     if finding.margin is None:
         return ""
-    way = "beyond the limit" if finding.margin < 0 else "to the limit"
+    way = "beyond the limit" if finding.margin < 0 else "of the limit left"
     return f"{share(abs(finding.margin))} {way}"
 
 
