@@ -80,13 +80,16 @@ class Histogram:
         """The sum of all: as if every value had been recorded in one."""
         sums, end = [0] * _INDEXES, 0  # faster than a dict, by half
         for histogram in histograms:
-            if histogram._packed is not None:
-                end = max(end, _add_words(_payload(histogram._packed), sums))  # most are added up once, and that is all
-            elif histogram:
-                end = max(end, histogram.highest + 1)
-                for index, n in histogram.items():
-                    sums[index] += n
+            end = max(end, histogram.add_to(sums))
         return cls({index: n for index, n in enumerate(sums[:end]) if n})
+
+    def add_to(self, sums: list[int]) -> int:
+        """Add the counts to `sums`, by bucket index, which must be long enough; returns where they end."""
+        if self._packed is not None:
+            return _add_words(_payload(self._packed), sums)  # most are added up once, and that is all
+        for index, n in self.items():
+            sums[index] += n
+        return self.highest + 1 if self else 0
 
     def items(self) -> Iterable[tuple[int, int]]:
         """(bucket index, count) pairs, in no particular order, only non-zero."""

@@ -130,6 +130,24 @@ def tallies(frames: Iterable[LoadFrame], series: str | None = None, stream: str 
     return dict(sorted(found.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The load record of all arrivals by second, with what is costly to add up kept."""
+
+    tallies: dict[int, Tally]
+    _lags: dict[range, Histogram] = field(default_factory=dict)
+
+    def inside(self, seconds: range) -> list[Tally]:
+        """The tallies of those seconds that have any."""
+        return [self.tallies[second] for second in seconds if second in self.tallies]
+
+    def lags(self, seconds: range) -> Histogram:
+        """Start lags of all arrivals sent in these seconds."""
+        if seconds not in self._lags:
+            self._lags[seconds] = merged_histogram(lag for tally in self.inside(seconds) for lag in tally.lags)
+        return self._lags[seconds]
+
+
 def whole_seconds(start_s: float, end_s: float) -> range:
     """The seconds that lie wholly in [start_s, end_s)."""
     first = math.ceil(start_s - 1e-6)

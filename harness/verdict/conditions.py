@@ -10,7 +10,7 @@ from harness.history.views import FaultWindow, status_of
 from harness.plan.model import Plan
 from harness.schedule.load import Knot
 from harness.verdict import validity
-from harness.verdict.client import Offered, Tally, whole_seconds
+from harness.verdict.client import Offered, Recorded, whole_seconds
 from harness.verdict.generator import LOAD_CHECKS, load_checks, stretch_of
 from harness.verdict.model import Check, Outcome
 from harness.verdict.trust import Delivered
@@ -21,7 +21,7 @@ def checks_of(
     run: Run,
     windows: Sequence[Window],
     faults: Sequence[FaultWindow],
-    by_second: dict[int, Tally],
+    recorded: Recorded,
     knots: Sequence[Knot],
 ) -> tuple[Check, ...]:
     """All checks that need no finding, in the order in which they are shown."""
@@ -33,7 +33,7 @@ def checks_of(
             checks.append(validity.phase_check(window))
         if window.phase.name in looked_at:
             seconds = whole_seconds(window.start_s, window.end_s)
-            stretch = stretch_of(window.phase, seconds, by_second, run.health, drained=drained)
+            stretch = stretch_of(window.phase, seconds, recorded, run.health, drained=drained)
             checks += load_checks(stretch, run.plan, knots)
     checks += validity.prometheus_checks(run.plan, windows, run.events)
     for fault, known in zip(run.plan.faults, faults, strict=True):
@@ -53,22 +53,22 @@ def limited_by(checks: Sequence[Check]) -> dict[str, Check]:
 def delivered(
     run: Run,
     windows: Sequence[Window],
-    by_second: dict[int, Tally],
+    recorded: Recorded,
     knots: Sequence[Knot],
     limited: Mapping[str, Check],
 ) -> Delivered:
     """What is known of the load, in phases and between them."""
-    offered = Offered(knots)
+    offered, known = Offered(knots), recorded.tallies.keys()
 
     def checks_in(seconds: range) -> list[Check]:
-        stretch = stretch_of(None, seconds, by_second, run.health, drained=_drained(run))
+        stretch = stretch_of(None, seconds, recorded, run.health, drained=_drained(run))
         return load_checks(stretch, run.plan, knots) if offered.within(seconds.start, seconds.stop) else []
 
     return Delivered(
         limited=limited,
         checked=_looked_at(run.plan, windows),
         checks_in=checks_in,
-        recorded=range(min(by_second, default=0), max(by_second, default=0)),  # the last may be there in part
+        recorded=range(min(known, default=0), max(known, default=0)),  # the last may be there in part
         health=run.health,
     )
 

@@ -20,7 +20,7 @@ from harness.history.load import WorkerHealth
 from harness.plan.model import ClientMeasure, ClientSli, Limits, Phase, Plan, Tier, Unit
 from harness.schedule.load import Knot, arrivals_before
 from harness.units import show
-from harness.verdict.client import US, Tally, merged_histogram
+from harness.verdict.client import US, Recorded, Tally
 from harness.verdict.model import Check, Outcome
 
 LOAD_CHECKS = frozenset({"load_delivered", "conservation", "start_lag", "cpu", "clocks_aligned", "loop_stall"})
@@ -50,16 +50,21 @@ class Stretch:
 def stretch_of(
     phase: Phase | None,
     seconds: range,
-    by_second: dict[int, Tally],
+    recorded: Recorded,
     health: Iterable[WorkerHealth],
     *,
     drained: bool,
 ) -> Stretch:
     """The record of these seconds."""
-    inside = [by_second[second] for second in seconds if second in by_second]
     own = [one for one in health if one.second in seconds]
-    lags = merged_histogram(lag for tally in inside for lag in tally.lags)
-    return Stretch(phase=phase, seconds=seconds, tallies=inside, lags=lags, health=own, drained=drained)
+    return Stretch(
+        phase=phase,
+        seconds=seconds,
+        tallies=recorded.inside(seconds),
+        lags=recorded.lags(seconds),
+        health=own,
+        drained=drained,
+    )
 
 
 def load_checks(stretch: Stretch, plan: Plan, knots: Sequence[Knot]) -> list[Check]:

@@ -16,7 +16,7 @@ from harness.schedule.load import knots_of
 from harness.verdict import validity
 from harness.verdict.agreement import agreement_checks
 from harness.verdict.case import Case
-from harness.verdict.client import tallies, whole_seconds
+from harness.verdict.client import Recorded, tallies, whole_seconds
 from harness.verdict.conditions import checks_of, delivered, limited_by
 from harness.verdict.explain import ending, headline, summary
 from harness.verdict.findings import findings_of
@@ -61,8 +61,8 @@ def _verdict(run: Run) -> Verdict:
     status = status_of(run.events)
     windows, faults = windows_of(run), fault_windows(run.plan, run.events)
     knots = knots_of(run.plan)
-    by_second = tallies(run.frames)
-    checks = checks_of(run, windows, faults, by_second, knots)
+    recorded = Recorded(tallies(run.frames))
+    checks = checks_of(run, windows, faults, recorded, knots)
     limited = limited_by(checks)
     outcomes, around = outcomes_of(run.frames), _surroundings(run, windows, faults)
     impacts = tuple(impact for each in outcomes for impact in impacts_of(each, around, faults))
@@ -77,7 +77,7 @@ def _verdict(run: Run) -> Verdict:
     unhealthy = validity.unhealthy_before(run.plan, windows, faults, findings)
     checks += tuple(validity.baseline_checks(run.plan, faults, unhealthy))
     findings = validity.attributable(run.plan, findings, unhealthy)
-    trusted = delivered(run, windows, by_second, knots, limited)
+    trusted = delivered(run, windows, recorded, knots, limited)
     timings = timings_of(
         Observed(
             plan=run.plan,
@@ -99,7 +99,9 @@ def _verdict(run: Run) -> Verdict:
         verdict=run_verdict(status, verdicts, findings, timings, checks),
         restored=validity.restored(faults),
         headline="",
-        phases=tuple(phase_result(case, window, said) for window, said in zip(windows, verdicts, strict=True)),
+        phases=tuple(
+            phase_result(case, window, said, recorded) for window, said in zip(windows, verdicts, strict=True)
+        ),
         findings=findings,
         timings=timings,
         impacts=impacts,

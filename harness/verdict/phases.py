@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.history.events import Status
 from harness.plan.model import Better, HealthPart
 from harness.verdict.case import Case, sli_of
-from harness.verdict.client import US, merged_histogram
+from harness.verdict.client import US, Recorded
 from harness.verdict.merge import decided, evidence, worst
 from harness.verdict.model import Check, Finding, LoadCounts, Outcome, PhaseResult, ResponseTimes, TimingFinding
 from harness.verdict.ruling import NoEvidenceError
@@ -17,14 +17,14 @@ from harness.verdict.window import Window
 _PER_QUANTILE = 10  # arrivals beyond a quantile, for the figure to be worth showing
 
 
-def phase_result(case: Case, window: Window, outcome: Outcome | None) -> PhaseResult:
+def phase_result(case: Case, window: Window, outcome: Outcome | None, recorded: Recorded) -> PhaseResult:
     """One phase: its verdict, interval, load and response times."""
     record = case.record(window)
     inside = record.tallies
     length_s = window.end_s - window.start_s
     offered = case.offered().within(window.start_s, window.end_s)
     responses = record.responses()
-    lags = merged_histogram(one for tally in inside for one in tally.lags)
+    lags = recorded.lags(record.seconds)
 
     def quantile(q: float) -> float | None:
         enough = responses.total * (1 - q) >= _PER_QUANTILE
