@@ -60,6 +60,7 @@ class Stage:
         self.thing = folder / "thing"
         self.mark = mark
         self.stamped: list[Stamped] = []
+        self._seen = 0  # of those, by `until`
         self.driver: ChaosDriver
 
     @property
@@ -112,15 +113,15 @@ class Stage:
         return self.driver
 
     def until(self, *kinds: type, within_s: float = 15) -> Body:
-        """Poll until one of `kinds` is reported; it."""
+        """Poll until another one of `kinds` is reported; it."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
+            while self._seen < len(self.stamped):
+                self._seen += 1
+                if isinstance(self.stamped[self._seen - 1].body, kinds):
+                    return self.stamped[self._seen - 1].body
             select.select(self.driver.fds(), [], [], 0.1)
-            fresh = self.driver.poll()
-            self.stamped += fresh
-            for stamped in fresh:
-                if isinstance(stamped.body, kinds):
-                    return stamped.body
+            self.stamped += self.driver.poll()
         raise AssertionError(f"none of {kinds} within {within_s} s, but {self.bodies}")
 
     def entry(self, name: str = "files") -> Any:

@@ -22,6 +22,7 @@ class Voice:
         self._out_fd = out
         self._gone = gone
         self._out: SimpleQueue[bytes] = SimpleQueue()
+        self._unheard = False
         self.over = False  # the load is drained: users may still log out when the driver goes
 
     def say(self, kind: str, *, mono_ns: int | None = None, **values: object) -> None:
@@ -62,17 +63,22 @@ class Voice:
             self._gone()
 
     def write_for_ever(self) -> None:
-        """Write what is said."""
+        """Write what is said until nobody listens: then the driver is gone, also when stdin does not tell it yet."""
         make_nonblocking(self._out_fd)
-        while True:
-            data = self._out.peek()
-            while data:
-                data = data[nb_write(self._out_fd, data) :]
-            self._out.get()
+        try:
+            while True:
+                data = self._out.peek()
+                while data:
+                    data = data[nb_write(self._out_fd, data) :]
+                self._out.get()
+        except BrokenPipeError:
+            self._unheard = True
+            if not self.over:
+                self._gone()
 
     def finish(self) -> None:
-        """Wait until everything is written."""
-        while not self._out.empty():
+        """Wait until everything is written, or nobody listens any more."""
+        while not self._out.empty() and not self._unheard:
             gevent.sleep(0.01)
 
     def _put(self, value: dict[str, object]) -> None:
