@@ -38,6 +38,7 @@ class Reason(StrEnum):
     NO_BASELINE = "no_baseline"  # `of baseline` without a judged baseline phase
     GENERATOR_LIMITED = "generator_limited"  # a validity check of the load failed
     NOT_RUN = "not_run"  # the phase was never entered, or not finished
+    UNSEEN = "unseen"  # what nobody scraped before a counter was reset or ended would decide
     BUCKET_LIMITED = "bucket_limited"  # no bucket of the histogram has its edge at the limit
     BUCKETS_CHANGED = "buckets_changed"  # a histogram had other buckets in one part of the window than in another
     UNKNOWN_GROUPS = "unknown_groups"  # `each` found nothing to tell apart

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from harness.history.series import Series, filled
 from harness.plan.model import Better, PrometheusSli, Rule, Unit
@@ -93,6 +94,10 @@ def _whole(window: ServerWindow, sli: PrometheusSli, rule: Rule, limit: Bounds, 
         note += f"; {shares.note}" if shares.note else ""
     decided = holds(bounds, rule, allowed)
     reason = Reason.UNDECIDED if _provable(shares.total + shares.unseen, allowed) else Reason.TOO_FEW_SAMPLES
+    if decided is None and (shares.unseen or shares.unseen_bad):
+        seen = estimate_of(window, replace(shares, unseen=0.0, unseen_bad=0.0))
+        if holds((seen.lo, seen.hi), rule, allowed) is not None:
+            reason = Reason.UNSEEN
     if decided is None and shares.between is not None:
         ends = bucket_matters(window, shares)
         if any(holds(end, rule, allowed) is not None for end in ends):
