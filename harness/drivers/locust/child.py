@@ -17,6 +17,7 @@ class Child:
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
+        self._killed = False
         self.pipe, held = os.pipe()
         with Path(seat.spec.log_dir, f"load-{seat.name}.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -36,11 +37,14 @@ class Child:
     def kill(self) -> None:
         """End the process now."""
         if self.process.returncode is None:
+            self._killed = True
             self.process.kill()
 
     def ending(self) -> str:
         """How the process ended; waits for it."""
         code = self.process.wait()
+        if code == 0 and self._killed:  # gevent's event loop was quicker to reap it, and kept its status to itself
+            code = -signal.SIGKILL
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
     def _write(self, line: str) -> None:
