@@ -18,6 +18,7 @@ from harness.errors import DriverError, HarnessError, StoppedError
 from harness.history.events import (
     AbortTripped,
     Body,
+    CanaryCounted,
     CanarySeen,
     DriverBroke,
     Event,
@@ -420,7 +421,7 @@ class _Conductor:
     def _since_start(self, body: Body) -> Body:
         """The body with the clock readings inside it turned into nanoseconds since run start, like the event's own."""
         match body:
-            case CanarySeen(lo_ns=lo_ns, hi_ns=hi_ns):
+            case CanarySeen(lo_ns=lo_ns, hi_ns=hi_ns) | CanaryCounted(lo_ns=lo_ns, hi_ns=hi_ns):
                 return replace(body, lo_ns=lo_ns - self.t0_ns, hi_ns=hi_ns - self.t0_ns)
             case WatchGap(since_ns=since_ns):
                 return replace(body, since_ns=since_ns - self.t0_ns)

@@ -12,6 +12,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from harness.history.sightings import (
+    CanaryCounted as CanaryCounted,
+    CanarySeen as CanarySeen,
+    ClusterWarned as ClusterWarned,
+    DeploymentSeen as DeploymentSeen,
+    EndpointsSeen as EndpointsSeen,
+    LeaseSeen as LeaseSeen,
+    NodeGone as NodeGone,
+    NodeSeen as NodeSeen,
+    PodGone as PodGone,
+    PodSeen as PodSeen,
+    ReplicaSetSeen as ReplicaSetSeen,
+    WatchGap as WatchGap,
+)
+
 
 class Status(StrEnum):
     """How execution ended. Says nothing about the service."""
@@ -114,11 +129,36 @@ class WorkerJoined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetsFrozen:
-    """Preflight resolved what the fault may touch: `names` of pods matching, before the run."""
+    """
+    Preflight resolved what the fault may touch, before the run.
+
+    Pods by name, UID and (for what replaces them meanwhile) the UIDs of the objects that control them; nodes by name.
+    """
 
     kind: ClassVar[str] = "targets_frozen"
     fault: str
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of pods, sorted
+    uids: tuple[str, ...] = ()  # of the same pods
+    owners: tuple[str, ...] = ()  # UIDs, sorted
+    nodes: tuple[str, ...] = ()  # sorted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightChecked:
+    """What one check before the run found. A check that forbids the run ends it, so only these two are recorded."""
+
+    kind: ClassVar[str] = "preflight_checked"
+    check: str  # e.g. "permissions", "open_paths", "disruption_budget", "reaper"
+    ok: bool  # False: a warning
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldLost:
+    """The run lost its hold on the cluster (its Lease or dead-man Job is gone, or could not be renewed in time)."""
+
+    kind: ClassVar[str] = "hold_lost"
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,63 +235,6 @@ class RollbackFailed:
 
     kind: ClassVar[str] = "rollback_failed"
     fault: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanarySeen:
-    """
-    A canary's view of one path changed (or was seen first): probes from `from_zone` to `to_zone` now succeed or fail.
-
-    The change lies in [lo_ns, hi_ns]: from the last probe sent with the old result to the first with the new one.
-    """
-
-    kind: ClassVar[str] = "canary_seen"
-    from_zone: str
-    to_zone: str
-    ok: bool
-    lo_ns: int
-    hi_ns: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodSeen:
-    """The Kubernetes watch showed a pod, new or changed. `phase` is Kubernetes' pod phase."""
-
-    kind: ClassVar[str] = "pod_seen"
-    pod: str
-    uid: str
-    zone: str
-    node: str
-    phase: str
-    ready: bool
-    terminating: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodGone:
-    """The Kubernetes watch showed a pod deleted."""
-
-    kind: ClassVar[str] = "pod_gone"
-    pod: str
-    uid: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointsSeen:
-    """The endpoints in service changed: how many are ready."""
-
-    kind: ClassVar[str] = "endpoints_seen"
-    service: str
-    ready: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchGap:
-    """The watch was blind from `since_ns` until this event."""
-
-    kind: ClassVar[str] = "watch_gap"
-    since_ns: int
     detail: str
 
 
@@ -335,6 +318,8 @@ Body = (
     | WorkerLost
     | WorkerJoined
     | TargetsFrozen
+    | PreflightChecked
+    | HoldLost
     | FaultArmed
     | InjectRequested
     | InjectCompleted
@@ -345,9 +330,16 @@ Body = (
     | RollbackCompleted
     | RollbackFailed
     | CanarySeen
+    | CanaryCounted
     | PodSeen
     | PodGone
     | EndpointsSeen
+    | NodeSeen
+    | NodeGone
+    | DeploymentSeen
+    | ReplicaSetSeen
+    | LeaseSeen
+    | ClusterWarned
     | WatchGap
     | QueryFailed
     | QueryRefused

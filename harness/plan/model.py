@@ -166,6 +166,12 @@ class Observe(StrEnum):
 
     PODS_REPLACED = "pods-replaced"  # a targeted pod's UID is gone; gone: as many ready pods as before
     ZONE_CUT = "zone-cut"  # canaries across the cut fail while those inside the zone answer; gone: all answer
+    PATHS_DEGRADED = "paths-degraded"  # canaries across are slow or fail in part; gone: they are as those inside
+    NODES_OUT = "nodes-out"  # a targeted node takes no pods and has no ready one left; gone: it does, all are back
+    ROLLED_OUT = (
+        "rolled-out"  # a pod of a new revision runs; gone: the rollout is complete, or undone
+    )
+    SCALED_DOWN = "scaled-down"  # the deployment has fewer ready pods than before; gone: as many as before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +184,11 @@ class Experiment:
     observe: Observe
     selector: str  # label selector of the pods it may touch (its blast radius)
     namespace: str
-    zone: str | None  # for ZONE_CUT: the zone cut off
+    zone: str | None  # the zone it is about, where it is about one
     max_targets: int | None  # cap on pods touched; None: all that the selector matches
+    deployment: str | None = None  # for ROLLED_OUT and SCALED_DOWN: which one
+    slow_s: float | None = None  # for PATHS_DEGRADED: a probe across that takes longer was delayed or lost something
+    misses: str = ""  # what the experiment cannot show, in its author's words; for the report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +294,14 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Pods that a fault may touch beside the service's own."""
+
+    namespace: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """Which Kubernetes cluster and how far a fault may reach."""
 
@@ -294,6 +311,11 @@ class Cluster:
     selector: str  # label selector of the service's pods; the blast radius
     deployment: str | None  # watched for readiness
     max_pods: int  # a fault may touch at most this many pods at once
+    max_share: float = 0.8  # nor more than this share of any one workload's pods
+    max_nodes: int = 0  # a fault may touch at most this many nodes, with everything on them; 0: none
+    also: tuple[Reach, ...] = ()  # what else faults may touch: dependencies
+    uid: str | None = None  # UID of the namespace kube-system: no other cluster is touched; None: not pinned
+    dead_man_s: float = 30.0  # how long the cluster keeps a fault on after it last heard from the harness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

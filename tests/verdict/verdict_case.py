@@ -35,7 +35,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import get_args
 
 from harness.history import events as ev
@@ -402,14 +402,21 @@ def fault(name: str, at_s: float, until_s: float, *, phase: str, observe: str = 
 
 
 def body(kind: str, values: list[str]) -> ev.Body:
-    """An event from its fields in order; lists are comma-separated, the last field may have spaces."""
+    """
+    An event from its fields in order; lists are comma-separated, the last field may have spaces.
+
+    Fields that have a default are left out, or come at the end as NAME=VALUE.
+    """
     made = KINDS[kind]
-    names = [one.name for one in fields(made)]
+    optional = {one.name for one in fields(made) if one.default is not MISSING}
+    given = dict(value.split("=", 1) for value in values if value.split("=", 1)[0] in optional)
+    values = [value for value in values if value.split("=", 1)[0] not in optional]
+    names = [one.name for one in fields(made) if one.name not in optional]
     *first, last = range(len(names))
-    split = [*(values[i] for i in first), " ".join(values[last:])]
+    split = {names[i]: values[i] for i in first} | {names[last]: " ".join(values[last:])} | given
     types = {one.name: str(one.type) for one in fields(made)}
     converted: dict[str, object] = {}
-    for name, value in zip(names, split, strict=True):
+    for name, value in split.items():
         if types[name] == "bool":
             converted[name] = value == "yes"
         elif types[name].startswith("float"):

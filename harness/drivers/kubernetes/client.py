@@ -40,14 +40,22 @@ class ApiClient:
     Requests to the API server that `context` of the file `kubeconfig` names (None: the file's current context).
 
     Every request ends within the connect and read timeouts (seconds), which hold per socket operation; every failure
-    is an ApiError that names the server.
+    is an ApiError that names the server. A `dry` client has every change checked by the server, and none made.
     """
 
     def __init__(
-        self, kubeconfig: str, context: str | None, *, connect_s: float = CONNECT_S, read_s: float = READ_S
+        self,
+        kubeconfig: str,
+        context: str | None,
+        *,
+        connect_s: float = CONNECT_S,
+        read_s: float = READ_S,
+        dry: bool = False,
     ) -> None:
         self._library = LibraryClient(configuration=_configuration(kubeconfig, context))
         self._connect_s, self._read_s = connect_s, read_s
+        self._changing = {"dryRun": "All"} if dry else None
+        self.dry = dry
         self.url = str(self._library.configuration.host)
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Obj:
@@ -60,19 +68,39 @@ class ApiClient:
 
     def create(self, path: str, body: Obj) -> Obj:
         """Create `body` in the collection at `path`; returns it as stored. ApiError of status 409 when it exists."""
+        return self._json("POST", path, body=body, query=self._changing)
+
+    def ask(self, path: str, body: Obj) -> Obj:
+        """Post a review (SelfSubjectAccessReview and the like), which changes nothing; returns the answer."""
         return self._json("POST", path, body=body)
 
     def patch(self, path: str, body: Obj) -> Obj:
         """Merge `body` (RFC 7386: null removes) into the object at `path`; returns it as stored."""
-        return self._json("PATCH", path, body=body, content_type="application/merge-patch+json")
+        return self._json("PATCH", path, body=body, query=self._changing, content_type="application/merge-patch+json")
 
-    def delete(self, path: str, grace_s: int | None = None) -> bool:
-        """Delete the object at `path`, its dependents in the background; False when it was not there."""
+    def edit(self, path: str, operations: list[Obj]) -> Obj:
+        """
+        Apply a JSON Patch (RFC 6902) to the object at `path`, all of it or nothing; returns the object as stored.
+
+        A `test` that does not hold is an ApiError of status 422 or, of resourceVersion, 409.
+        """
+        return self._json(
+            "PATCH", path, body=operations, query=self._changing, content_type="application/json-patch+json"
+        )
+
+    def delete(self, path: str, grace_s: int | None = None, uid: str | None = None) -> bool:
+        """
+        Delete the object at `path`, its dependents in the background; False when it was not there.
+
+        With `uid`, only the object of that UID: ApiError of status 409 when another has its name.
+        """
         options: Obj = {"propagationPolicy": "Background"}
         if grace_s is not None:
             options["gracePeriodSeconds"] = grace_s
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
-            self._json("DELETE", path, body=options)
+            self._json("DELETE", path, body=options, query=self._changing)
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -99,7 +127,7 @@ class ApiClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Obj | None = None,
+        body: Obj | list[Obj] | None = None,
         content_type: str = "application/json",
     ) -> Obj:
         response = self._send(method, path, query=query, body=body, content_type=content_type, read_s=self._read_s)
@@ -118,7 +146,7 @@ class ApiClient:
         *,
         read_s: float,
         query: Mapping[str, str] | None = None,
-        body: Obj | None = None,
+        body: Obj | list[Obj] | None = None,
         content_type: str = "application/json",
     ) -> urllib3.BaseHTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "load-chaos-harness", "Content-Type": content_type}

@@ -16,6 +16,8 @@ Obj = dict[str, Any]
 ZONE = "topology.kubernetes.io/zone"
 RUN = "lch.dev/run"  # on everything we create: which run it belongs to
 ROLE = "lch.dev/role"  # on everything we create: what it is for
+UNDO = "lch.dev/undo"  # annotation on everything we change: how to change it back; see drivers.faults.marks
+LEASE = "lch-harness"  # the name of the Lease that one run at a time holds in the namespace of its service
 SERVICE_NAME = "kubernetes.io/service-name"
 
 _DEAD_MAN_IMAGE = (
@@ -46,6 +48,36 @@ def policies_path(namespace: str, name: str = "") -> str:
 def jobs_path(namespace: str, name: str = "") -> str:
     """Where the namespace's Jobs, or one of them, are served."""
     return _path("/apis/batch/v1", namespace, "jobs", name)
+
+
+def leases_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's Leases, or one of them, are served."""
+    return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)
+
+
+def deployments_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's Deployments, or one of them, are served."""
+    return _path("/apis/apps/v1", namespace, "deployments", name)
+
+
+def replica_sets_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's ReplicaSets, or one of them, are served."""
+    return _path("/apis/apps/v1", namespace, "replicasets", name)
+
+
+def budgets_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's PodDisruptionBudgets, or one of them, are served."""
+    return _path("/apis/policy/v1", namespace, "poddisruptionbudgets", name)
+
+
+def network_chaos_path(namespace: str, name: str = "") -> str:
+    """Where the namespace's NetworkChaos objects of Chaos Mesh, or one of them, are served."""
+    return _path("/apis/chaos-mesh.org/v1alpha1", namespace, "networkchaos", name)
+
+
+def node_path(name: str) -> str:
+    """Where the node is served."""
+    return f"{NODES_PATH}/{quote(name, safe='')}"
 
 
 NODES_PATH = "/api/v1/nodes"
@@ -145,6 +177,11 @@ def dead_man_job(name: str, namespace: str, labels: Mapping[str, str], ttl_s: in
             "template": {"spec": {"restartPolicy": "Never", "containers": [container]}},
         },
     }
+
+
+def dead_man_name(run: str) -> str:
+    """The name of the run's dead-man Job, one in each namespace that it touches."""
+    return f"lch-dead-man-{run_hash(run)}"
 
 
 def owned_by(job: Obj) -> list[Obj]:
