@@ -356,8 +356,8 @@ class _Conductor:
         ):
             return f"the rollback of {window.fault}"
         observed = "cluster" not in self.broken and not window.gone
-        cuts = self.injected[window.fault].experiment.observe is Observe.ZONE_CUT
-        must_go = window.confirmed or (cuts and not window.rollback_failed)
+        lasts = self.injected[window.fault].experiment.observe is not Observe.PODS_REPLACED
+        must_go = window.confirmed or (lasts and not window.rollback_failed)
         if observed and must_go and waited_s < ROLLBACK_S + GONE_S:
             return f"the effect of {window.fault} to be gone"
         return None

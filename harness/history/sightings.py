@@ -24,6 +24,7 @@ class CanarySeen:
     ok: bool
     lo_ns: int
     hi_ns: int
+    via: str = "new"  # over "new" connections, or over one that is kept "open": a cut need not end those
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

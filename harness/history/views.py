@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from harness.history.effects import Effect, Interval, Played, World, effect_of
 from harness.history.events import (
     ActivityStarted,
     Body,
@@ -32,8 +33,6 @@ from harness.history.events import (
     TargetsFrozen,
 )
 from harness.plan.model import Fault, Observe, Phase, Plan
-
-Interval = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,8 @@ def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...
     canary inside, before the cut is gone, takes that back (the zone is broken, not cut off). It is gone when,
     after rollback was requested, every canary succeeds.
 
-    Neither came into force before the first activity that acts; a later one need not be what did it.
+    The other kinds are in `effects`. None came into force before the first activity that acts; a later one need not be
+    what did it.
     """
     fold = _Fold(plan)
     for event in events:
@@ -92,26 +92,26 @@ class Targets:
     """
     The pods that each fault may touch: those frozen before the run, and the pods that replaced them since.
 
-    A pod first seen after a fault was requested replaces a target when both are of one controller: their names differ
-    in the last part only.
+    A pod first seen after a fault was requested replaces a target when the same object controls both; where its
+    controller is not known, when their names differ in the last part only.
     """
 
     def __init__(self) -> None:
         self._acting = False  # a fault was requested
         self._frozen: dict[str, frozenset[str]] = {}
-        self._makers: dict[str, frozenset[str]] = {}
+        self._makers: dict[str, frozenset[str]] = {}  # UIDs of controllers, else what names begin with
         self._seen: set[str] = set()
-        self._new: set[str] = set()
+        self._new: dict[str, str] = {}  # pod -> its maker
 
     def see(self, body: Body) -> None:
         """Take in one more event."""
         if isinstance(body, TargetsFrozen):
             self._frozen[body.fault] = frozenset(body.names)
-            self._makers[body.fault] = frozenset(map(_maker, body.names))
+            self._makers[body.fault] = frozenset(body.owners or map(_maker, body.names))
         elif isinstance(body, PodSeen) and body.pod not in self._seen:
             self._seen.add(body.pod)
             if self._acting:
-                self._new.add(body.pod)
+                self._new[body.pod] = body.owner
         elif isinstance(body, InjectRequested):
             self._acting = True
 
@@ -119,7 +119,8 @@ class Targets:
         """Whether the fault may touch the pod of this name."""
         if pod in self._frozen.get(fault, ()):
             return True
-        return pod in self._new and _maker(pod) in self._makers.get(fault, ())
+        owner = self._new.get(pod)
+        return owner is not None and not self._makers.get(fault, frozenset()).isdisjoint((owner, _maker(pod)))
 
 
 def _maker(pod: str) -> str:
@@ -177,18 +178,16 @@ def _probes(fault: Fault) -> frozenset[str]:
     return frozenset(activity["name"] for activity in activities if activity.get("type") == "probe")
 
 
-@dataclass(slots=True)
-class _Known:
+@dataclass(slots=True, kw_only=True)
+class _Known(Played):
     """What is known of one fault so far."""
 
     fault: Fault
+    effect: Effect | None  # of the kinds that are not folded here
     armed: bool = False
-    requested_ns: int | None = None
-    action_ns: int | None = None  # when the first of its activities that act (and not only probe) began
     injected_ns: int | None = None
     failed: str | None = None
-    rollback_requested_ns: int | None = None
-    rollback_ns: int | None = None
+    nodes: tuple[str, ...] = ()  # that it may touch
     rollback_failed: str | None = None
     confirmed: Interval | None = None
     gone: Interval | None = None
@@ -200,6 +199,8 @@ class _Known:
     evidence: str = ""
 
     def window(self) -> FaultWindow:
+        if self.effect is not None:
+            self.confirmed, self.gone, self.evidence = self.effect.confirmed, self.effect.gone, self.effect.evidence
         return FaultWindow(
             fault=self.fault.name,
             armed=self.armed,
@@ -217,12 +218,14 @@ class _Known:
     def _evidence(self) -> str:
         if self.requested_ns is None:
             return "never injected"
+        if self.effect is not None:
+            unseen, still = self.effect.unseen, self.effect.remains
+        elif self.replaces:
+            unseen, still = "no targeted pod was seen deleted", "still missing pods"
+        else:
+            unseen, still = "no canary across the cut was seen failing", "the paths are not all proven open again"
         if self.confirmed is None:
-            missing = (
-                "no targeted pod was seen deleted" if self._replaces else "no canary across the cut was seen failing"
-            )
-            return self.evidence or missing
-        still = "still missing pods" if self._replaces else "the paths are not all proven open again"
+            return self.evidence or unseen
         return self.evidence + ("" if self.gone else f"; {still}")
 
     @property
@@ -231,20 +234,17 @@ class _Known:
         return (self.action_ns is None, self.action_ns or self.requested_ns or 0)
 
     @property
-    def _replaces(self) -> bool:
+    def replaces(self) -> bool:
+        """Whether pods that are replaced are its effect."""
         return self.fault.experiment.observe is Observe.PODS_REPLACED
-
-    def since(self, t_ns: int) -> Interval:
-        """When something seen at t_ns may have begun: not before the request, nor before the first action."""
-        begun = [mark for mark in (self.requested_ns, self.action_ns) if mark is not None and mark <= t_ns]
-        return (max(begun, default=t_ns), t_ns)
 
 
 class _Fold:
     """The state of the world while a history is read."""
 
     def __init__(self, plan: Plan) -> None:
-        self.known = {fault.name: _Known(fault=fault) for fault in plan.faults}
+        self.known = {fault.name: _Known(fault=fault, effect=effect_of(fault.experiment)) for fault in plan.faults}
+        self._world = World()
         self._replacing: list[_Known] = []  # faults of that kind, once requested
         self._cutting: list[_Known] = []
         self._ready: set[str] = set()
@@ -253,6 +253,13 @@ class _Fold:
         self._opened: Interval | None = None  # when the newest path opened
 
     def see(self, t_ns: int, body: Body) -> None:
+        self._world.see(body)
+        self._fold(t_ns, body)
+        for known in self.known.values():
+            if known.effect is not None and known.requested_ns is not None:
+                known.effect.see(t_ns, body, self._world, known)
+
+    def _fold(self, t_ns: int, body: Body) -> None:
         match body:
             case PodSeen() | PodGone():
                 _update(self._ready, body)
@@ -286,6 +293,7 @@ class _Fold:
     def _step(self, known: _Known, t_ns: int, body: Body) -> None:
         match body:
             case TargetsFrozen():
+                known.nodes = body.nodes
                 self._targets.see(body)
             case FaultArmed():
                 known.armed = True
@@ -315,7 +323,9 @@ class _Fold:
         known.requested_ns = t_ns
         known.ready_before = frozenset(self._ready)
         known.wanted = len(self._ready)
-        if known.fault.experiment.observe is Observe.PODS_REPLACED:
+        if known.effect is not None:
+            known.effect.begin(self._world, known.nodes)
+        elif known.replaces:
             for earlier in self._replacing:
                 earlier.settled = earlier.settled or earlier.gone is not None
                 if earlier.gone is None:
@@ -351,9 +361,8 @@ class _Fold:
 
     def _nothing_missing(self, known: _Known, t_ns: int) -> None:
         """A fault that never took a pod away is gone once its rollbacks have returned."""
-        replaces = known.fault.experiment.observe is Observe.PODS_REPLACED
         enough = 0 < known.wanted <= len(self._ready)
-        if replaces and known.gone is None and known.requested_ns is not None and enough:
+        if known.replaces and known.gone is None and known.requested_ns is not None and enough:
             known.gone = (t_ns, t_ns)
 
     def _canary(self, known: _Known, body: CanarySeen) -> None:
