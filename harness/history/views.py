@@ -8,7 +8,7 @@ processes, so a later event may carry an earlier time; each fold looks at events
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from harness.history.effects import Effect, Interval, Played, World, effect_of
@@ -75,9 +75,9 @@ def fault_windows(plan: Plan, events: Iterable[Event]) -> tuple[FaultWindow, ...
     It is gone when as many pods are ready as at the request, or as at that of an earlier fault which was not gone
     then; until its rollbacks have returned, losing pods again takes that back.
 
-    ZONE_CUT is confirmed when a canary with one end in the zone fails while none with both ends inside does; a failing
-    canary inside, before the cut is gone, takes that back (the zone is broken, not cut off). It is gone when,
-    after rollback was requested, every canary succeeds.
+    ZONE_CUT is confirmed when a canary with one end in the zone fails, over new connections and over one that was open,
+    while none with both ends inside does; a failing canary inside, before the cut is gone, takes that back (the zone is
+    broken, not cut off). It is gone when, after rollback was requested, every canary succeeds.
 
     The other kinds are in `effects`. None came into force before the first activity that acts; a later one need not be
     what did it.
@@ -197,6 +197,7 @@ class _Known(Played):
     deleted: str | None = None  # UID of the pod that confirms it
     settled: bool = False  # what happens to pods from here on is not this fault's doing
     evidence: str = ""
+    passing: str = ""  # what still passed a cut when something else no longer did
 
     def window(self) -> FaultWindow:
         if self.effect is not None:
@@ -225,7 +226,7 @@ class _Known(Played):
         else:
             unseen, still = "no canary across the cut was seen failing", "the paths are not all proven open again"
         if self.confirmed is None:
-            return self.evidence or unseen
+            return self.evidence or self.passing or unseen
         return self.evidence + ("" if self.gone else f"; {still}")
 
     @property
@@ -249,7 +250,7 @@ class _Fold:
         self._cutting: list[_Known] = []
         self._ready: set[str] = set()
         self._targets = Targets()
-        self._paths: dict[tuple[str, str], bool] = {}
+        self._paths: dict[tuple[str, str], dict[str, CanarySeen]] = {}  # what was last seen of each, by `via`
         self._opened: Interval | None = None  # when the newest path opened
 
     def see(self, t_ns: int, body: Body) -> None:
@@ -270,7 +271,7 @@ class _Fold:
                 for known in self._replacing:
                     self._count(known, t_ns)
             case CanarySeen():
-                self._paths[body.from_zone, body.to_zone] = body.ok
+                self._paths.setdefault((body.from_zone, body.to_zone), {})[body.via] = body
                 if body.ok:
                     self._opened = (body.lo_ns, body.hi_ns)
                 for known in self._cutting:
@@ -372,18 +373,30 @@ class _Fold:
         if across and not body.ok and (known.rollback_ns is None or body.lo_ns < known.rollback_ns):
             known.gone = None
         if not body.ok and known.gone is None:
-            broken = any(not ok for ends, ok in self._paths.items() if ends == (zone, zone))
-            earliest_ns = known.since(body.hi_ns)[0]  # the instant itself when it was failing before the request
-            if across and earliest_ns < body.hi_ns and known.confirmed is None and not broken and not known.evidence:
-                known.confirmed = (max(body.lo_ns, earliest_ns), body.hi_ns)
-                known.evidence = f"canary {body.from_zone} -> {body.to_zone} failed, none inside {zone} did"
+            if across:
+                self._cut(known, zone, self._paths[body.from_zone, body.to_zone].values())
             elif inside:
                 known.confirmed = None
                 known.evidence = f"canary inside {zone} failed: the zone was broken, not cut off"
         if body.ok and known.rollback_requested_ns is not None:
             self._all_open(known, (body.lo_ns, body.hi_ns))
 
+    def _cut(self, known: _Known, zone: str | None, path: Collection[CanarySeen]) -> None:
+        """A path across fails; that is the cut unless part of it holds, or the zone does not hold together."""
+        if any(seen.ok for seen in path):
+            known.passing = "connections that were open before went on, so it was not cut off"
+            return
+        known.passing = ""
+        one = max(path, key=lambda seen: seen.hi_ns)  # from the moment when neither old nor new connections pass
+        lo_ns, hi_ns = max(seen.lo_ns for seen in path), one.hi_ns
+        broken = any(not seen.ok for seen in self._paths.get((zone or "", zone or ""), {}).values())
+        earliest_ns = known.since(hi_ns)[0]  # the instant itself when it was failing before the request
+        if earliest_ns < hi_ns and known.confirmed is None and not broken and not known.evidence:
+            known.confirmed = (max(lo_ns, earliest_ns), hi_ns)
+            known.evidence = f"canary {one.from_zone} -> {one.to_zone} failed, none inside {zone} did"
+
     def _all_open(self, known: _Known, interval: Interval) -> None:
         cuts = known.fault.experiment.observe is Observe.ZONE_CUT
-        if cuts and known.gone is None and self._paths and all(self._paths.values()):
+        lanes = [seen.ok for path in self._paths.values() for seen in path.values()]
+        if cuts and known.gone is None and lanes and all(lanes):
             known.gone = interval

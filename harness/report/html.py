@@ -108,7 +108,11 @@ class FaultCard:
 
 
 def _faults(run: Run) -> tuple[FaultCard, ...]:
-    frozen = {event.body.fault: event.body.names for event in run.events if isinstance(event.body, TargetsFrozen)}
+    frozen = {
+        event.body.fault: (*event.body.nodes, *event.body.names)
+        for event in run.events
+        if isinstance(event.body, TargetsFrozen)
+    }
     windows = {window.fault: window for window in fault_windows(run.plan, run.events)}
     return tuple(
         FaultCard(

@@ -14,9 +14,14 @@ CELL_MAX = 300
 
 def summary(run: Run, verdict: Verdict, directory: str) -> str:
     """At most 60 kB: verdict, rules that were not kept, timings; everything else folded, and left out if too long."""
-    top = "\n\n".join(
-        filter(None, (_verdict(run, verdict), _breached(verdict), _timings(run, verdict), _impacts(verdict)))
+    sections = (
+        _verdict(run, verdict),
+        _breached(verdict),
+        _timings(run, verdict),
+        _impacts(verdict),
+        _untested(run),
     )
+    top = "\n\n".join(filter(None, sections))
     details = [
         _folded("All rules", _rules(verdict)),
         _folded("Load", _load(verdict)),
@@ -71,6 +76,11 @@ def _impacts(verdict: Verdict) -> str:
     ]
     header = ("from", "to", "length", "severity", "bad arrivals", "downtime", "fault")
     return "### Impacts\n\n" + _table(header, lines) if lines else ""
+
+
+def _untested(run: Run) -> str:
+    lines = [f"- {_cell(name)}: {_cell(misses)}" for name, misses in rows.untested_rows(run)]
+    return "### Not tested\n\n" + "\n".join(lines) if lines else ""
 
 
 def _rules(verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from harness.history.events import InjectRequested
 from harness.history.load import FailedRequest, WorkerHealth
 from harness.history.run import Run
 from harness.plan.model import Tier, TimingRule
@@ -294,6 +295,13 @@ def failure_rows(run: Run) -> tuple[FailureRow, ...]:
         )
         for one in chosen
     )
+
+
+def untested_rows(run: Run) -> tuple[tuple[str, str], ...]:
+    """(experiment, what it cannot show), once for each experiment that was injected and says so."""
+    injected = {event.body.fault for event in run.events if isinstance(event.body, InjectRequested)}
+    played = (fault.experiment for fault in run.plan.faults if fault.name in injected)
+    return tuple({one.name: one.misses for one in played if one.misses}.items())
 
 
 def log_rows(run: Run) -> tuple[tuple[str, str], ...]:

@@ -46,6 +46,7 @@ def summary(run: Run, verdict: Verdict, directory: str) -> RenderableType:
         ("impacts", _impacts(verdict)),
         ("load", _load(run, verdict)),
         ("validity", _validity(verdict)),
+        ("not tested", _untested(run)),
         ("files", Text(f"{directory}/{{{','.join(FILES)}}}", overflow="fold")),
     )
     parts: list[RenderableType] = [_banner(run, verdict)]
@@ -137,6 +138,12 @@ def _impacts(verdict: Verdict) -> RenderableType | None:
             row.kind,
         )
     return table if table.rows else None
+
+
+def _untested(run: Run) -> RenderableType | None:
+    """What the faults that were played cannot show, in the words of their experiments."""
+    lines = [Text(f"{name}: {misses}", overflow="fold") for name, misses in rows.untested_rows(run)]
+    return Group(*lines) if lines else None
 
 
 def _load(run: Run, verdict: Verdict) -> RenderableType:

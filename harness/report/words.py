@@ -128,7 +128,9 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.LoadFailed: lambda e: f"load generator broke: {e.detail}",
     ev.WorkerLost: lambda e: f"load worker {e.worker} lost: {e.detail}",
     ev.WorkerJoined: lambda e: f"load worker {e.worker} takes part from here on",
-    ev.TargetsFrozen: lambda e: f"{e.fault}: may touch {', '.join(e.names)}",
+    ev.PreflightChecked: lambda e: f"preflight: {e.check}: {e.detail}",
+    ev.TargetsFrozen: lambda e: f"{e.fault}: may touch {', '.join((*e.nodes, *e.names))}",
+    ev.HoldLost: lambda e: f"THE HOLD ON THE CLUSTER WAS LOST: {e.detail}",
     ev.FaultArmed: lambda e: f"{e.fault}: armed, its undo is on disk",
     ev.InjectRequested: lambda e: f"{e.fault}: injecting",
     ev.InjectCompleted: lambda e: f"{e.fault}: method played",
@@ -136,9 +138,14 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.RollbackRequested: lambda e: f"{e.fault}: rolling back",
     ev.RollbackCompleted: lambda e: f"{e.fault}: rollbacks played",
     ev.RollbackFailed: lambda e: f"{e.fault}: ROLLBACK FAILED: {e.detail}",
-    ev.CanarySeen: lambda e: f"canary {e.from_zone} to {e.to_zone}: {'answers' if e.ok else 'cut off'}",
+    ev.CanarySeen: lambda e: f"canary {e.from_zone} to {e.to_zone} ({e.via}): {'answers' if e.ok else 'cut off'}",
     ev.PodGone: lambda e: f"pod {e.pod} gone",
-    ev.EndpointsSeen: lambda e: f"service {e.service}: {plural(e.ready, 'endpoint')} ready",
+    ev.EndpointsSeen: lambda e: f"service {e.service}: {plural(e.ready, 'endpoint')} ready{_by_zone(e)}",
+    ev.NodeSeen: lambda e: f"node {e.node} in {e.zone or 'no zone'}: {_node(e)}",
+    ev.NodeGone: lambda e: f"node {e.node} gone",
+    ev.DeploymentSeen: lambda e: f"deployment {e.deployment}: {_rollout(e)}",
+    ev.LeaseSeen: lambda e: f"lease {e.lease}: held by {e.holder or 'nobody'}",
+    ev.ClusterWarned: lambda e: f"{e.about}: {e.reason}: {e.message}",
     ev.WatchGap: lambda e: f"Kubernetes watch was blind: {e.detail}",
     ev.QueryFailed: lambda e: f"no answer for {e.sli} in {e.phase}: {e.detail}",
     ev.QueryRefused: lambda e: f"no data for {e.sli} in {e.phase}: {e.detail}",
@@ -148,3 +155,17 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.Interrupted: lambda e: f"interrupted by {e.signal}",
     ev.DriverBroke: lambda e: f"driver {e.driver} broke: {e.detail}",
 }
+
+
+def _by_zone(seen: ev.EndpointsSeen) -> str:
+    return f" ({', '.join(f'{zone} {ready}' for zone, ready in seen.zones)})" if seen.zones else ""
+
+
+def _node(seen: ev.NodeSeen) -> str:
+    facts = ["ready" if seen.ready else "not ready", "" if seen.schedulable else "cordoned"]
+    return ", ".join(filter(None, (*facts, *(f"tainted {key}" for key in seen.taints))))
+
+
+def _rollout(seen: ev.DeploymentSeen) -> str:
+    stuck = "; its rollout is stuck" if seen.stuck else ""
+    return f"{seen.updated} of {seen.wanted} up to date, {seen.replicas} there, {seen.ready} ready{stuck}"

@@ -36,6 +36,7 @@ def checks_of(
             stretch = stretch_of(window.phase, seconds, recorded, run.health, drained=drained)
             checks += load_checks(stretch, run.plan, knots)
     checks += validity.prometheus_checks(run.plan, windows, run.events)
+    checks += validity.cluster_checks(run.events)
     for fault, known in zip(run.plan.faults, faults, strict=True):
         checks += validity.fault_checks(fault, known, run.events)
     return tuple(checks)

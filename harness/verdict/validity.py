@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.history.events import Event, QueryFailed, Status, WatchGap
+from harness.history.events import Event, HoldLost, PreflightChecked, QueryFailed, Status, WatchGap
 from harness.history.views import FaultWindow
 from harness.plan.model import Fault, Plan, PrometheusSli, Tier
 from harness.verdict.model import Check, Finding, Outcome, Reason
@@ -45,6 +45,18 @@ def status_check(status: Status) -> Check:
     """Whether the run was executed as planned."""
     outcome = Outcome.PASS if status is Status.COMPLETED else Outcome.INCONCLUSIVE
     return Check(check="run_completed", phase=None, outcome=outcome, detail=f"the run {_STATUS[status]}")
+
+
+def cluster_checks(events: Iterable[Event]) -> list[Check]:
+    """What preflight warned of, and whether the run kept its hold on the cluster to the end."""
+    checks = []
+    for event in events:
+        match event.body:
+            case PreflightChecked(check=name, ok=False, detail=detail):
+                checks.append(Check(check=f"preflight_{name}", phase=None, outcome=Outcome.WARN, detail=detail))
+            case HoldLost(detail=detail):
+                checks.append(Check(check="hold_kept", phase=None, outcome=Outcome.INCONCLUSIVE, detail=detail))
+    return checks
 
 
 _STATUS = {

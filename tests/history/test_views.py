@@ -386,3 +386,21 @@ def test_what_replaced_a_target_is_one_for_the_next_fault_and_a_stranger_is_not(
     (_, two) = fault_windows(BOTH, history(*begun, (5100, gone(4))))
     (_, other) = fault_windows(BOTH, history((5, stranger), *begun, (5100, ev.PodGone(pod="cart-1", uid="c1"))))
     assert (two.confirmed, other.confirmed) == ((5000 * MS, 5100 * MS), None)
+
+
+def test_a_cut_that_lets_open_connections_live_is_none_until_they_die_too() -> None:
+    """In force from when neither new nor old connections pass; gone when both do again."""
+    shut = canary("zone-b", "zone-a", ok=False, lo_ms=1100, hi_ms=1200)
+    healed = canary("zone-b", "zone-a", ok=True, lo_ms=5200, hi_ms=5300)
+
+    def on_open(seen: ev.CanarySeen, lo_ms: int, hi_ms: int) -> ev.CanarySeen:
+        return replace(seen, via="open", lo_ns=lo_ms * MS, hi_ns=hi_ms * MS)
+
+    alive = ((30, on_open(healed, 1, 2)), (1300, shut))
+    dead = (*alive, (2300, on_open(shut, 2100, 2200)), (5000, ev.RollbackRequested(fault="cut")), (5300, healed))
+
+    assert cut(*alive).confirmed is None
+    assert cut(*alive).evidence == "connections that were open before went on, so it was not cut off"
+    assert cut(*dead).confirmed == (2100 * MS, 2200 * MS)
+    assert cut(*dead).gone is None
+    assert cut(*dead, (5600, on_open(healed, 5400, 5500))).gone == (5400 * MS, 5500 * MS)

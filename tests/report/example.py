@@ -184,6 +184,7 @@ EXPERIMENT = Experiment(
     namespace="shop",
     zone=None,
     max_targets=1,
+    misses="the loss of a node, a disk or a zone: the pods' places stay whole",
 )
 PLAN = Plan(
     scenario="stress-150",
