@@ -41,7 +41,7 @@ def page(run: Run, verdict: Verdict, *, environment: Mapping[str, str], scenario
         errors=rows.error_rows(run),
         failures=rows.failure_rows(run),
         workers=rows.worker_rows(run),
-        faults=_faults(run),
+        faults=_faults(run, verdict),
         log=rows.log_rows(run),
         checks=rows.check_rows(verdict),
         checks_tally=rows.tally(check.outcome for check in verdict.validity),
@@ -104,10 +104,11 @@ class FaultCard:
     fault: Fault
     targets: tuple[str, ...]
     evidence: str
+    milestones: tuple[tuple[str, str], ...]  # what the cluster did about it, with when
     steps: tuple[tuple[str, str], ...]
 
 
-def _faults(run: Run) -> tuple[FaultCard, ...]:
+def _faults(run: Run, verdict: Verdict) -> tuple[FaultCard, ...]:
     frozen = {
         event.body.fault: (*event.body.nodes, *event.body.names)
         for event in run.events
@@ -119,6 +120,11 @@ def _faults(run: Run) -> tuple[FaultCard, ...]:
             fault=fault,
             targets=frozen.get(fault.name, ()),
             evidence=windows[fault.name].evidence,
+            milestones=tuple(
+                (one.step.value, f"{words.duration(max(one.after_s, 0.0))} after ({one.detail})")
+                for one in verdict.milestones
+                if one.fault == fault.name
+            ),
             steps=_steps(windows[fault.name]),
         )
         for fault in run.plan.faults

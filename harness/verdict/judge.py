@@ -22,6 +22,7 @@ from harness.verdict.explain import ending, headline, summary
 from harness.verdict.findings import findings_of
 from harness.verdict.guard import Tripped, tripped
 from harness.verdict.impact import Surroundings, impacts_of
+from harness.verdict.milestones import milestones_of
 from harness.verdict.model import Finding, Outcome, Verdict
 from harness.verdict.outcomes import outcomes_of
 from harness.verdict.phases import phase_result, phase_verdict, run_verdict
@@ -105,6 +106,7 @@ def _verdict(run: Run) -> Verdict:
         findings=findings,
         timings=timings,
         impacts=impacts,
+        milestones=milestones_of(run.events, faults),
         validity=checks,
     )
     how = ending(run.events)

@@ -122,6 +122,31 @@ class Impact:
     gap_s: float = 0.0  # the longest time between two good arrivals
 
 
+class Step(StrEnum):
+    """What a cluster does about a fault."""
+
+    ENDPOINT_LEFT = "endpoint left service"
+    NODE_NOT_READY = "node not ready"
+    LEADER_ELECTED = "leader elected"
+    POD_READY = "first new pod ready"
+    ROLLOUT_OBSERVED = "rollout observed"
+    ROLLOUT_STUCK = "rollout stuck"
+    ROLLOUT_COMPLETE = "rollout complete"
+    NODE_READY = "node ready again"
+    ENDPOINTS_BACK = "endpoints back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """One step of the cluster after a fault. Seconds since run start, and since the fault was in force at latest."""
+
+    fault: str
+    step: Step
+    at_s: float
+    after_s: float  # below zero when it was seen before the fault's effect was proven
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """
@@ -190,4 +215,5 @@ class Verdict:
     findings: tuple[Finding, ...]
     timings: tuple[TimingFinding, ...]
     impacts: tuple[Impact, ...]
+    milestones: tuple[Milestone, ...] = ()
     validity: tuple[Check, ...]
