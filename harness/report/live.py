@@ -144,16 +144,26 @@ def _sli_now(
 
 
 def _measured(sli: ClientSli, frames: Sequence[LoadFrame], seconds: int) -> float | None:
-    mine = [frame for frame in frames if sli.series is None or frame.series == sli.series]
-    if sli.measure is ClientMeasure.THROUGHPUT:
-        return _throughput(mine, seconds)
+    mine = [frame for frame in frames if _is_of(frame, sli)]
     ok = sum(frame.ok for frame in mine)
     bad = sum(frame.failed + frame.timed_out + frame.dropped for frame in mine)
-    if not ok + bad:
+    if not ok + bad and sli.measure is not ClientMeasure.THROUGHPUT:
         return None
-    if sli.measure is ClientMeasure.LATENCY:
-        return _quantile(mine, sli.quantile or 0.5, bad)
-    return bad / (ok + bad) if sli.measure is ClientMeasure.ERROR_RATIO else ok / (ok + bad)
+    match sli.measure:
+        case ClientMeasure.THROUGHPUT:
+            return _throughput(mine, seconds)
+        case ClientMeasure.LATENCY:
+            return _quantile(mine, sli.quantile or 0.5, bad)
+        case ClientMeasure.FAILURES:
+            return float(bad)
+        case ClientMeasure.ERROR_RATIO:
+            return bad / (ok + bad)
+        case ClientMeasure.SUCCESS_RATIO:
+            return ok / (ok + bad)
+
+
+def _is_of(frame: LoadFrame, sli: ClientSli) -> bool:
+    return sli.series in (None, frame.series) and sli.stream in (None, frame.stream)
 
 
 def _quantile(frames: Iterable[LoadFrame], quantile: float, bad: int) -> float:

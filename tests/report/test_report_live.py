@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import StringIO
 
 import example
 from rich.console import Console
 
 from harness.history.views import fault_windows
+from harness.plan.model import ClientMeasure, Unit
 from harness.report import live
 from harness.verdict.model import Outcome
 
@@ -59,6 +61,19 @@ def test_the_view_fits_a_small_terminal() -> None:
     assert len(lines) <= 22
     assert lines[0].startswith("stress-150  150 % of baseline while a pod dies  1:12 of 2:05")
     assert lines[-1].strip() == "Ctrl-C is safe: faults are rolled back first."
+
+
+def test_failed_requests_are_counted_not_shared() -> None:
+    run, _ = example.failed()
+    slis = run.plan.service.slis
+    counted = replace(slis[0], name="failures", measure=ClientMeasure.FAILURES, unit=Unit.COUNT)
+    plan = replace(run.plan, service=replace(run.plan.service, slis=(*slis, counted)))
+    now = live.snapshot(plan, 72.4, frames=run.frames, faults=(), log=(), closing=None)
+
+    failed = sum(
+        frame.failed + frame.timed_out + frame.dropped for frame in run.frames if frame.second in range(66, 71)
+    )
+    assert {sli.name: sli.value for sli in now.slis}["failures"] == failed > 1
 
 
 def test_a_sparkline_leaves_unknown_seconds_empty() -> None:
