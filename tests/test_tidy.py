@@ -137,10 +137,22 @@ def test_code_lines_are_counted_without_blanks_comments_and_docstrings() -> None
     assert code_lines(head + function) == 6
 
 
+SANDBOX_APPS = ("shop", "orders")
+
+
 def test_the_sandbox_stays_small() -> None:
     """
-    The sandbox is a means, not a product, and has a budget: about 3,100 lines of code, docstrings and comments aside.
+    The sandbox is a means, not a product, and has a budget: about 4,000 lines of code, docstrings and comments aside.
 
-    What no experiment, observer or kubectl habit needs, it leaves out; who adds something looks for what can go.
+    It was 3,000 before faults were to be rehearsed on it (dry runs, permissions, disruption budgets) and nodes to fail
+    as real ones do (taints, evictions, heartbeats, power, packets delayed and lost). What no experiment, observer or
+    kubectl habit needs, it leaves out; who adds something looks for what can go.
     """
-    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in python_files("harness/sandbox")) <= 3_200
+    cluster = [path for path in python_files("harness/sandbox") if not {*SANDBOX_APPS} & {*path.parts}]
+    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in cluster) <= 4_100
+
+
+def test_the_applications_in_the_sandbox_stay_small() -> None:
+    """The demo shop and the demo store, which are put to the test there and are no part of the cluster."""
+    apps = python_files(*(f"harness/sandbox/{name}" for name in SANDBOX_APPS))
+    assert sum(code_lines(path.read_text(encoding="utf-8")) for path in apps) <= 1_000

@@ -7,8 +7,8 @@ controllers, kubelets and network); pods and Prometheus are its children. It kno
 
 from __future__ import annotations
 
-from harness.sandbox.files import Endpoints
+from harness.sandbox.files import Endpoints, Version
 from harness.sandbox.guests import scraped
 from harness.sandbox.supervisor import default_state_dir, down, status, up
 
-__all__ = ["Endpoints", "default_state_dir", "down", "scraped", "status", "up"]
+__all__ = ["Endpoints", "Version", "default_state_dir", "down", "scraped", "status", "up"]

@@ -1,5 +1,5 @@
 """
-`python -m harness.sandbox STATE_DIR good|bad PROMETHEUS [--owned]`: the control plane of one sandbox, until SIGTERM.
+`python -m harness.sandbox STATE_DIR VERSION PROMETHEUS [--owned]`: the control plane of one sandbox, until SIGTERM.
 
 With --owned also until two seconds after the end of standard input. Started by `harness.sandbox.up`, which also made
 the state directory and pointed stdout and stderr to a log.
@@ -12,18 +12,18 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import uvloop
 
-from harness.sandbox.files import StateDir
+from harness.sandbox.files import StateDir, Version
 from harness.sandbox.ports import Ports
 
 OWNER_GONE_S = 2.0
 """How long an owned sandbox goes on after its owner's end."""
 
 
-async def control(state: StateDir, version: Literal["good", "bad"], prometheus_path: str, *, owned: bool) -> None:
+async def control(state: StateDir, version: Version, prometheus_path: str, *, owned: bool) -> None:
     """Run a sandbox in `state`, whose lock this process has, with the Prometheus server at `prometheus_path`."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -40,6 +40,7 @@ async def control(state: StateDir, version: Literal["good", "bad"], prometheus_p
     from harness.sandbox.cluster import Cluster
 
     await Cluster(state, version, ports, prometheus).run(stop)
+    ports.close()
     assert guard.stdin is not None
     guard.stdin.close()
     await guard.wait()
@@ -67,7 +68,7 @@ def main() -> None:
     if state.acquire() is None:
         sys.exit(f"sandbox: another one runs in {state.root}")
     state.endpoints.unlink(missing_ok=True)
-    version = cast("Literal['good', 'bad']", sys.argv[2])
+    version = cast("Version", sys.argv[2])
     uvloop.run(control(state, version, sys.argv[3], owned="--owned" in sys.argv[4:]))
 
 

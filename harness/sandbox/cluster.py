@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Literal
 
 from harness.sandbox.api.server import kubeconfig, serve_api
 from harness.sandbox.container import http_probe
 from harness.sandbox.controllers import run_controllers
-from harness.sandbox.files import Endpoints, StateDir, write_atomically
-from harness.sandbox.manifests import PORT, REPLICAS, ZONES, shop
+from harness.sandbox.files import Endpoints, StateDir, Version, write_atomically
+from harness.sandbox.manifests import PORT, ZONES, demo, has_store, replicas
 from harness.sandbox.network.fabric import Network
 from harness.sandbox.node import Kubelet, logs_of
 from harness.sandbox.objects import is_true
@@ -26,13 +25,14 @@ POLL_S = 0.05
 class Cluster:
     """One sandbox: its store and all that works on it."""
 
-    def __init__(self, state: StateDir, version: Literal["good", "bad"], ports: Ports, prometheus: Prometheus) -> None:
+    def __init__(self, state: StateDir, version: Version, ports: Ports, prometheus: Prometheus) -> None:
         self._state = state
         self._version = version
         self._prometheus = prometheus
         self._store = Store()
         self._network = Network(self._store)
-        host = Host(self._store, self._network, ports, directory=state.root, records=state.records)
+        self._api_port = ports.take()
+        host = Host(self._store, self._network, ports, state.root, state.records, self._api_port)
         self._kubelets = [Kubelet(host, zone, index) for index, zone in enumerate(ZONES)]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -41,12 +41,12 @@ class Cluster:
 
         A part that fails brings everything down: half a sandbox would spoil measurements unnoticed.
         """
-        api = await serve_api(self._store, logs_of(self._kubelets))
+        api = await serve_api(self._store, logs_of(self._kubelets), port=self._api_port)
         write_atomically(self._state.kubeconfig, kubeconfig(api.url))
         async with asyncio.TaskGroup() as group:
             kubelets = [group.create_task(kubelet.run()) for kubelet in self._kubelets]
             await asyncio.sleep(0)  # the nodes register before there is anything to schedule
-            for resource, obj in shop(self._version):
+            for resource, obj in demo(self._version):
                 self._store.create(resource, obj)
             controllers = group.create_task(run_controllers(self._store))
             others = [
@@ -72,20 +72,26 @@ class Cluster:
         self._state.write_endpoints(
             Endpoints(
                 pid=os.getpid(),
-                url=f"http://127.0.0.1:{self._front_port()}",
+                url=self._front_url("shop"),
                 kubeconfig=str(self._state.kubeconfig),
                 api_url=api_url,
                 prometheus_url=self._prometheus.url,
                 version=self._version,
                 state_dir=str(self._state.root),
+                store_url=self._front_url("store") if has_store(self._version) else "",
             )
         )
 
     async def _is_ready(self) -> bool:
         ready = [pod for pod in self._store.list(PODS, "shop") if is_true(pod, "Ready")]
-        if len(ready) < REPLICAS or not await self._prometheus.is_ready():
+        if len(ready) < replicas(self._version) or not await self._prometheus.is_ready():
             return False
-        return await http_probe(self._front_port(), "/healthz", 1.0) is None
+        if has_store(self._version) and await http_probe(self._front_port("store"), "/entries", 1.0) is not None:
+            return False
+        return await http_probe(self._front_port("shop"), "/healthz", 1.0) is None
 
-    def _front_port(self) -> int:
-        return self._network.front_port("shop", "shop", PORT)
+    def _front_url(self, service: str) -> str:
+        return f"http://127.0.0.1:{self._front_port(service)}"
+
+    def _front_port(self, service: str) -> int:
+        return self._network.front_port("shop", service, PORT)

@@ -13,6 +13,11 @@ from harness.sandbox.resources import Obj, Resource
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
 
+TOLERATION_S = 5
+"""How long pods stay bound to a node that is not ready or unreachable, unless they say; in real clusters 300 s."""
+
+_TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
 _DEFAULTS: MappingProxyType[str, Obj] = MappingProxyType(
     {
         "Namespace": {"status": {"phase": "Active"}},
@@ -22,11 +27,19 @@ _DEFAULTS: MappingProxyType[str, Obj] = MappingProxyType(
             "status": {"phase": "Pending"},
         },
         "Service": {"spec": {"type": "ClusterIP", "ports": []}, "status": {"loadBalancer": {}}},
-        "Deployment": {"spec": {"replicas": 1, "strategy": _ROLLING}, "status": {}},
+        "Deployment": {
+            "spec": {"replicas": 1, "strategy": _ROLLING, "progressDeadlineSeconds": 600, "revisionHistoryLimit": 10},
+            "status": {},
+        },
         "ReplicaSet": {"spec": {"replicas": 1}, "status": {"replicas": 0}},
         "Job": {"spec": {"parallelism": 1}, "status": {}},
         "EndpointSlice": {"addressType": "IPv4", "endpoints": [], "ports": []},
+        "PodDisruptionBudget": {
+            "spec": {},
+            "status": dict.fromkeys(("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"), 0),
+        },
         "NetworkPolicy": {"spec": {"podSelector": {}}},
+        "NetworkChaos": {"status": {}},
     }
 )
 
@@ -52,6 +65,7 @@ def with_defaults(resource: Resource, obj: Obj, *, serial: int = 0) -> Obj:
         case "Pod":
             for container in spec["containers"]:
                 _fill_probes(container)
+            _fill_tolerations(spec)
     return obj
 
 
@@ -61,6 +75,18 @@ def _fill(target: Obj, defaults: Obj) -> None:
             _fill(target.setdefault(key, {}), value)
         else:
             target.setdefault(key, list(value) if isinstance(value, list) else value)
+
+
+def _fill_tolerations(pod_spec: Obj) -> None:
+    # As the admission plugin DefaultTolerationSeconds does.
+    given = pod_spec.get("tolerations") or []
+    for key in _TOLERATED:
+        if not any(one.get("key", "") in ("", key) and one.get("effect", "") in ("", "NoExecute") for one in given):
+            given = [
+                *given,
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_S},
+            ]
+    pod_spec["tolerations"] = given
 
 
 def _fill_probes(container: Obj) -> None:

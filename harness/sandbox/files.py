@@ -20,6 +20,10 @@ CLOCK_SLACK_S = 2.0
 """A process is another one than the recorded one when it began this much later than the record was written."""
 
 
+Version = Literal["good", "bad", "store", "store-lossy"]
+"""What a sandbox starts with: the shop or a bad release of it; the shop with the demo store, or with a lossy one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
     """Where a running sandbox is reached."""
@@ -29,8 +33,9 @@ class Endpoints:
     kubeconfig: str  # absolute path
     api_url: str
     prometheus_url: str
-    version: Literal["good", "bad"]  # of the shop, at the start
+    version: Version  # at the start
     state_dir: str  # absolute path
+    store_url: str = ""  # the front of the service `store`; "" without one
 
 
 class StateDir:

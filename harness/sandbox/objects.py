@@ -82,6 +82,14 @@ def named_ports(pod_spec: Obj) -> dict[str, int]:
     return {port["name"]: port["containerPort"] for port in ports if "name" in port}
 
 
+def share(value: int | str, whole: int, *, round_up: bool) -> int:
+    """A number, or a percentage of the whole such as `25%`, as a number."""
+    if isinstance(value, int):
+        return value
+    hundredths = int(value.removesuffix("%")) * whole
+    return -(-hundredths // 100) if round_up else hundredths // 100
+
+
 def record_event(store: Store, about: Obj, reason: str, message: str, *, component: str, warn: bool = False) -> None:
     """Put an event about an object into its namespace."""
     meta = about["metadata"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ UNDECLARED_PORT = 8080
 """Container port of a container that declares none."""
 
 IMAGES: Mapping[str, tuple[str, ...]] = {
-    f"shop:{version}": ("python3", "-m", "harness.sandbox.shop", version) for version in ("good", "bad")
+    **{f"shop:{version}": ("python3", "-m", "harness.sandbox.shop", version) for version in ("good", "bad")},
+    **{f"store:{version}": ("python3", "-m", "harness.sandbox.orders", version) for version in ("good", "lossy")},
 }
 """Images that bring a command of their own."""
 
@@ -43,6 +45,7 @@ class Host:
     ports: Ports
     directory: Path  # the containers' working directory
     records: Path  # directory of the records of running processes
+    api_port: int  # of the API server
 
 
 @dataclass(slots=True)
@@ -77,13 +80,15 @@ class PodRun:
     """The life of one pod on its node, from its binding to its removal from the store."""
 
     def __init__(self, host: Host, pod: Obj, ip: str) -> None:
-        self.containers = [Container(spec) for spec in pod["spec"]["containers"]]
+        before = {status["name"]: status for status in pod["status"].get("containerStatuses") or ()}
+        self.containers = [_container(spec, before.get(spec["name"])) for spec in pod["spec"]["containers"]]
         self.ip = ip
         self.ended = asyncio.Event()
         self._host = host
         self._pod = pod
         self._ports: dict[int, int] = {}  # container port -> real port
         self._ending = asyncio.Event()
+        self._silent = False
         self._kill_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -102,7 +107,7 @@ class PodRun:
             for container in self.containers:
                 container.log.end()
             self.ended.set()
-        if self._ending.is_set():
+        if self._ending.is_set() and not self._silent:
             self._host.store.remove(PODS, meta["name"], meta["namespace"], meta["uid"])
 
     def end(self, grace_s: float) -> None:
@@ -123,6 +128,11 @@ class PodRun:
         for container in self.containers:
             if container.process is not None:
                 container.process.kill()
+
+    def lose_power(self) -> None:
+        """End all containers now, and tell nobody: what the store says of the pod stays as it is."""
+        self._silent = True
+        self.kill()
 
     async def _run_container(self, container: Container, egress_port: int) -> int:
         while not self._ending.is_set():
@@ -179,14 +189,29 @@ class PodRun:
         self._ports |= {port: self._host.ports.take() for port in declared}
         self._host.network.set_ports(self.ip, dict(self._ports))
         proxy = f"http://127.0.0.1:{egress_port}"
-        given = {item["name"]: item.get("value", "") for item in spec.get("env") or ()}
+        given = {item["name"]: self._value(item) for item in spec.get("env") or ()}
         return (
             {name: os.environ[name] for name in INHERITED if name in os.environ}
             | {"PYTHONUNBUFFERED": "1", "HOSTNAME": meta["name"], "http_proxy": proxy, "HTTP_PROXY": proxy}
+            # The API server is reached directly, by plain HTTP: no network policy cuts it off.
+            | {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+            | {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self._host.api_port)}
             | given
             | {"PORT": str(self._ports[declared[0]]), "POD_NAME": meta["name"], "POD_IP": self.ip}
             | {"NODE_NAME": self._pod["spec"]["nodeName"], "ZONE": labels_of(self._pod).get(ZONE, "")}
         )
+
+    def _value(self, item: Obj) -> str:
+        """The value of an environment variable, also one that asks for a field of the pod."""
+        path = ((item.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath")
+        if path is None:
+            return str(item.get("value", ""))
+        known = {"status.podIP": self.ip, "status.hostIP": "127.0.0.1"}
+        labelled = re.fullmatch(r"metadata\.(labels|annotations)\['(.+)'\]", path)
+        if labelled is not None:
+            return str((self._pod["metadata"].get(labelled[1]) or {}).get(labelled[2], ""))
+        section, _, key = path.partition(".")
+        return str(known.get(path, (self._pod.get(section) or {}).get(key, "")))
 
     def _probes(self, container: Container, process: Process) -> list[asyncio.Task[None]]:
         probes, spec = [], container.spec
@@ -238,7 +263,7 @@ class PodRun:
     def _publish(self, phase: str) -> None:
         meta = self._pod["metadata"]
         present = self._host.store.find(PODS, meta["name"], meta["namespace"])
-        if present is None or present["metadata"]["uid"] != meta["uid"]:
+        if self._silent or present is None or present["metadata"]["uid"] != meta["uid"]:
             return
         finished = phase in ("Succeeded", "Failed")
         ready = not finished and all(container.ready for container in self.containers)
@@ -255,7 +280,16 @@ class PodRun:
         self._host.store.update(PODS, meta["name"], meta["namespace"], change)
 
     def _event(self, reason: str, message: str, *, warn: bool = False) -> None:
-        record_event(self._host.store, self._pod, reason, message, component="kubelet", warn=warn)
+        if not self._silent:
+            record_event(self._host.store, self._pod, reason, message, component="kubelet", warn=warn)
+
+
+def _container(spec: Obj, before: Obj | None) -> Container:
+    """The container; when it ran `before`, and its node went down under it, this is a restart."""
+    if before is None:
+        return Container(spec)
+    lost = {"terminated": {"exitCode": 255, "reason": "Unknown", "finishedAt": timestamp()}}
+    return Container(spec, restarts=before["restartCount"] + 1, last_state=lost)
 
 
 def _command(spec: Obj) -> list[str]:

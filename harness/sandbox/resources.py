@@ -25,11 +25,13 @@ class Resource:
     _: KW_ONLY
     namespaced: bool = True
     in_all: bool = False  # whether `kubectl get all` shows it
+    version: str = "v1"
+    stored: bool = True  # False: a question that is answered when it is posted, and then forgotten
 
     @property
     def api_version(self) -> str:
         """`v1`, or `group/v1`: what objects of this kind carry as apiVersion."""
-        return f"{self.group}/v1" if self.group else "v1"
+        return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def qualified(self) -> str:
@@ -43,15 +45,44 @@ PODS = Resource("", "pods", "Pod", "po", ("log", "eviction"), in_all=True)
 SERVICES = Resource("", "services", "Service", "svc", in_all=True)
 EVENTS = Resource("", "events", "Event", "ev")
 CONFIGMAPS = Resource("", "configmaps", "ConfigMap", "cm")
+SERVICEACCOUNTS = Resource("", "serviceaccounts", "ServiceAccount", "sa")
 DEPLOYMENTS = Resource("apps", "deployments", "Deployment", "deploy", ("scale",), in_all=True)
 REPLICASETS = Resource("apps", "replicasets", "ReplicaSet", "rs", ("scale",), in_all=True)
 JOBS = Resource("batch", "jobs", "Job", in_all=True)
 ENDPOINTSLICES = Resource("discovery.k8s.io", "endpointslices", "EndpointSlice")
 NETWORKPOLICIES = Resource("networking.k8s.io", "networkpolicies", "NetworkPolicy", "netpol")
 LEASES = Resource("coordination.k8s.io", "leases", "Lease")
+NETWORKCHAOS = Resource("chaos-mesh.org", "networkchaos", "NetworkChaos", version="v1alpha1")
+PDBS = Resource("policy", "poddisruptionbudgets", "PodDisruptionBudget", "pdb")
+ACCESS_REVIEWS = Resource(
+    "authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False, stored=False
+)
+
+_RBAC = "rbac.authorization.k8s.io"
+INERT = (
+    SERVICEACCOUNTS,
+    Resource(_RBAC, "roles", "Role"),
+    Resource(_RBAC, "rolebindings", "RoleBinding"),
+    Resource(_RBAC, "clusterroles", "ClusterRole", namespaced=False),
+    Resource(_RBAC, "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
+    Resource("scheduling.k8s.io", "priorityclasses", "PriorityClass", "pc", namespaced=False),
+)
+"""Kept and shown so that manifests can be applied; nothing here asks them. What is forbidden, api/access.py says."""
 
 _CORE = (NAMESPACES, NODES, PODS, SERVICES, EVENTS, CONFIGMAPS)
-RESOURCES = (*_CORE, DEPLOYMENTS, REPLICASETS, JOBS, ENDPOINTSLICES, NETWORKPOLICIES, LEASES)
+RESOURCES = (
+    *_CORE,
+    DEPLOYMENTS,
+    REPLICASETS,
+    JOBS,
+    ENDPOINTSLICES,
+    NETWORKPOLICIES,
+    LEASES,
+    NETWORKCHAOS,
+    PDBS,
+    ACCESS_REVIEWS,
+    *INERT,
+)
 BY_KIND = {resource.kind: resource for resource in RESOURCES}
 
 VERSION = "v1.32.0-sandbox"
@@ -65,6 +96,7 @@ class ApiError(Exception):
     code: int
     reason: str
     message: str
+    details: Obj | None = None  # of the Status that the caller gets
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
@@ -94,6 +126,11 @@ def gone(version: int, oldest: int) -> ApiError:
 def invalid(resource: Resource, name: str, why: str) -> ApiError:
     """The 422 for an object that breaks a rule of its kind."""
     return ApiError(422, "Invalid", f'{resource.kind} "{name}" is invalid: {why}')
+
+
+def forbidden(resource: Resource, name: str, why: str) -> ApiError:
+    """The 403 for what the caller may not do."""
+    return ApiError(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}')
 
 
 def bad_request(why: str) -> ApiError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -32,6 +33,8 @@ from harness.sandbox.resources import (
 
 HISTORY_LENGTH = 5000
 """Changes kept so that a watch can resume."""
+
+FIRST_NAMESPACES = ("default", "kube-system", "kube-node-lease")
 
 _DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 _IDENTITY = ("uid", "resourceVersion", "generation", "creationTimestamp", *_DELETION)
@@ -106,15 +109,22 @@ class Watch:
 
 
 class Store:
-    """Objects by resource, namespace and name. Starts with the namespaces `default` and `kube-system`."""
+    """Objects by resource, namespace and name. Starts with the namespaces in FIRST_NAMESPACES."""
 
     def __init__(self) -> None:
         self.version = 0  # the resourceVersion of the latest change
         self._objects: dict[Resource, dict[tuple[str, str], Obj]] = {}
         self._history: deque[Change] = deque(maxlen=HISTORY_LENGTH)
         self._watches: list[Watch] = []
-        for name in ("default", "kube-system"):
+        for name in FIRST_NAMESPACES:
             self.create(NAMESPACES, {"metadata": {"name": name}})
+
+    def fork(self) -> Store:
+        """A store with the same objects in which changes can be tried; nobody watches it, and this one never learns."""
+        other = Store()
+        other.version = self.version
+        other._objects = {resource: dict(objects) for resource, objects in self._objects.items()}
+        return other
 
     def find(self, resource: Resource, name: str, namespace: str = "") -> Obj | None:
         """The object, or None. Cluster-wide resources have the namespace ''."""
@@ -139,7 +149,7 @@ class Store:
         A missing metadata.namespace becomes `default`; metadata.generateName is honoured.
         Raises ApiError 404 when the namespace does not exist, 409 when the name is taken, 422 without a name.
         """
-        new = copy.deepcopy(obj)
+        new: Obj = json.loads(json.dumps(obj))  # a part that stands in it twice must not stay one: patches change one
         meta = new.setdefault("metadata", {})
         if not meta.get("name") and meta.get("generateName"):
             meta["name"] = meta["generateName"] + uuid.uuid4().hex[:5]

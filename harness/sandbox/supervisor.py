@@ -9,10 +9,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 from harness.errors import CannotRunError
-from harness.sandbox.files import Endpoints, StateDir, end_recorded, runs, wait_until
+from harness.sandbox.files import Endpoints, StateDir, Version, end_recorded, runs, wait_until
 
 START_S = 30.0
 """How long a sandbox may take until everything is ready; on two idle cores it is about two seconds."""
@@ -29,9 +28,9 @@ def default_state_dir() -> Path:
     return Path(given) if given else Path.home() / ".local/state/load-chaos-harness/sandbox"
 
 
-def up(version: Literal["good", "bad"], state_dir: Path, *, owned: bool) -> Endpoints:
+def up(version: Version, state_dir: Path, *, owned: bool) -> Endpoints:
     """
-    A running sandbox in `state_dir` with that version of the demo shop, all ready: started, unless it is up already.
+    A running sandbox in `state_dir` with that version of the demo, all ready: started, unless it is up already.
 
     An owned one goes down by itself two seconds after this process has ended, however it ended. Blocks for a
     second or two, at most START_S. Raises CannotRunError when Prometheus is not installed, when the directory has a
@@ -48,9 +47,9 @@ def up(version: Literal["good", "bad"], state_dir: Path, *, owned: bool) -> Endp
     if present is not None and present.version == version:
         return present
     if state.holder() is not None:
-        what = f"runs with shop:{present.version}" if present else "is starting or ending"
+        what = f"runs version {present.version}" if present else "is starting or ending"
         raise CannotRunError(
-            f"sandbox: the one in {state.root} {what}, shop:{version} was asked for",
+            f"sandbox: the one in {state.root} {what}, version {version} was asked for",
             hint="end it with `harness sandbox down`, or name another directory in LCH_SANDBOX_DIR",
         )
     _clear(state)

@@ -55,7 +55,7 @@ def test_every_list_is_well_typed(k8s: Any) -> None:
             client.CoordinationV1Api().list_lease_for_all_namespaces,
         )
     }
-    assert list(counts.values()) == [2, 3, 6, 0, 0, 1, 1, 0, 0, 0, 0]
+    assert list(counts.values()) == [3, 3, 6, 0, 0, 1, 1, 0, 0, 0, 0]
     assert {event.reason for event in core.list_event_for_all_namespaces().items} >= {"Scheduled", "ScalingReplicaSet"}
 
 

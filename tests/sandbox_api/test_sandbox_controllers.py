@@ -37,6 +37,12 @@ Play = Callable[..., None]
 Shop = Callable[..., Obj]
 
 
+def progressing(store: Store) -> tuple[str, str]:
+    found = condition(store.get(DEPLOYMENTS, "shop", "default"), "Progressing")
+    assert found is not None
+    return found["status"], found["reason"]
+
+
 def image(store: Store, name: str = "shop:new") -> Obj:
     def change(obj: Obj) -> None:
         obj["spec"]["template"]["spec"]["containers"][0]["image"] = name
@@ -142,6 +148,40 @@ def test_surge_rounds_up_and_unavailability_rounds_down(store: Store, shop: Shop
     assert bounds(made) == (2, 1)
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}
     assert bounds(store.create(DEPLOYMENTS, shop("other", 6, strategy=rolling))) == (0, 1)
+
+
+def test_a_rollout_that_does_not_get_on_misses_its_deadline_and_its_undo_is_progress(
+    store: Store, reconciled: Play, shop: Shop
+) -> None:
+    reconciled(lambda: store.create(DEPLOYMENTS, shop(replicas=3, progressDeadlineSeconds=60)))
+    assert progressing(store) == ("True", "NewReplicaSetAvailable")
+
+    def long_ago(obj: Obj) -> None:
+        for one in obj["status"]["conditions"]:
+            one["lastUpdateTime"] = timestamp(datetime.now(UTC) - timedelta(seconds=61))
+
+    reconciled(lambda: image(store), kubelet=False)
+    assert progressing(store) == ("True", "ReplicaSetUpdated")
+    reconciled(lambda: store.update(DEPLOYMENTS, "shop", "default", long_ago), kubelet=False)
+    assert progressing(store) == ("False", "ProgressDeadlineExceeded")
+    reconciled(lambda: image(store, "shop:good"))
+    assert progressing(store) == ("True", "NewReplicaSetAvailable")
+
+
+def test_a_rollout_that_is_done_stays_done_while_pods_come_and_go(store: Store, reconciled: Play, shop: Shop) -> None:
+    reconciled(lambda: store.create(DEPLOYMENTS, shop(replicas=3)))
+    name = store.list(PODS)[0]["metadata"]["name"]
+    reconciled(lambda: store.delete(PODS, name, "default", grace_s=0), kubelet=False)
+    assert progressing(store) == ("True", "NewReplicaSetAvailable")
+    assert store.get(DEPLOYMENTS, "shop", "default")["status"]["readyReplicas"] == 2
+
+
+def test_only_as_many_old_revisions_are_kept_as_are_wanted(store: Store, reconciled: Play, shop: Shop) -> None:
+    reconciled(lambda: store.create(DEPLOYMENTS, shop(replicas=1, revisionHistoryLimit=1)))
+    for number in range(3):
+        reconciled(lambda number=number: image(store, f"shop:{number}"))
+    images = [one["spec"]["template"]["spec"]["containers"][0]["image"] for one in store.list(REPLICASETS)]
+    assert sorted(images) == ["shop:1", "shop:2"]
 
 
 def test_a_cordoned_node_gets_no_pods_until_it_is_uncordoned(store: Store, reconciled: Play, shop: Shop) -> None:

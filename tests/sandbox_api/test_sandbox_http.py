@@ -67,13 +67,8 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 def test_discovery_and_health(api: Api) -> None:
     assert api("GET", "/version")["gitVersion"] == "v1.32.0-sandbox"
-    assert [group["name"] for group in api("GET", "/apis")["groups"]] == [
-        "apps",
-        "batch",
-        "discovery.k8s.io",
-        "networking.k8s.io",
-        "coordination.k8s.io",
-    ]
+    groups = {group["preferredVersion"]["groupVersion"] for group in api("GET", "/apis")["groups"]}
+    assert groups >= {"apps/v1", "batch/v1", "discovery.k8s.io/v1", "coordination.k8s.io/v1", "policy/v1"}
     names = [resource["name"] for resource in api("GET", "/apis/apps/v1")["resources"]]
     assert names == ["deployments", "deployments/scale", "replicasets", "replicasets/scale"]
     with api.open("GET", "/healthz") as response:
@@ -122,8 +117,36 @@ def test_status_is_not_for_clients_to_write_and_the_selector_must_match(api: Api
     assert api("PATCH", f"{APPS}/shop", selector, Content_Type=merge)["code"] == 422
 
 
+def test_every_write_can_be_rehearsed(api: Api, shop: Shop, cluster: Any) -> None:
+    api("POST", MAPS, configmap("x"))
+    before = cluster.store.version
+    created = api("POST", f"{MAPS}?dryRun=All", configmap("y"))
+    assert set(created["metadata"]) >= {"uid", "creationTimestamp"}
+    assert "resourceVersion" not in created["metadata"]
+    old = api("GET", f"{MAPS}/x")
+    replaced = api("PUT", f"{MAPS}/x?dryRun=All", {**old, "data": {"a": "1"}})
+    assert (replaced["data"], replaced["metadata"]["resourceVersion"]) == (
+        {"a": "1"},
+        old["metadata"]["resourceVersion"],
+    )
+    assert api("PATCH", f"{MAPS}/x?dryRun=All", {"data": {"a": "1"}}, Content_Type=STRATEGIC) == replaced
+    assert api("DELETE", f"{MAPS}/x", {"dryRun": ["All"]})["status"] == "Success"
+    assert api("POST", f"{MAPS}?dryRun=All", configmap("x"))["code"] == 409
+    assert (cluster.store.version, api("GET", f"{MAPS}/x")) == (before, old)
+
+
+def test_what_is_denied_is_answered_with_403(api: Api) -> None:
+    rules = {"metadata": {"name": "lch-sandbox-denied"}, "data": {"rules": "list /configmaps"}}
+    api("POST", "/api/v1/namespaces/kube-system/configmaps", rules)
+    asked = {"spec": {"resourceAttributes": {"verb": "list", "resource": "configmaps"}}}
+    review = api("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", asked)
+    assert (review["kind"], review["status"]["allowed"]) == ("SelfSubjectAccessReview", False)
+    assert api("GET", MAPS)["code"] == 403
+    assert api("POST", MAPS, configmap("x"))["metadata"]["name"] == "x"
+
+
 def test_what_the_sandbox_leaves_out_is_refused(api: Api, shop: Shop) -> None:
-    assert api("POST", f"{MAPS}?dryRun=All", configmap("y"))["code"] == 400
+    assert api("POST", f"{MAPS}?dryRun=Some", configmap("y"))["code"] == 422
     assert api("POST", APPS, shop(strategy={"type": "Recreate"}))["code"] == 422
     assert api("POST", APPS, shop(paused=True))["code"] == 422
     assert api("POST", APPS, shop(minReadySeconds=3))["code"] == 422
@@ -182,6 +205,14 @@ def test_tables_carry_what_the_client_asked_for(api: Api) -> None:
 def test_a_watch_without_a_version_begins_with_what_is_there_and_ends_in_time(api: Api) -> None:
     events = api.watch("/api/v1/nodes?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dnode-b")
     assert [(kind, obj["metadata"]["name"]) for kind, obj in events] == [("ADDED", "node-b")]
+
+
+def test_a_watch_that_allows_bookmarks_says_at_its_end_how_far_it_has_come(api: Api) -> None:
+    version = api("POST", MAPS, configmap("x"))["metadata"]["resourceVersion"]
+    query = f"watch=1&timeoutSeconds=1&resourceVersion={version}"
+    head = {"kind": "Node", "apiVersion": "v1"}
+    bookmark = head | {"metadata": {"resourceVersion": version, "creationTimestamp": None}}
+    assert api.watch(f"/api/v1/nodes?{query}&allowWatchBookmarks=true") == [("BOOKMARK", bookmark)]
 
 
 def test_a_watch_resumes_and_shows_leaving_a_selection_as_deleted(api: Api) -> None:

@@ -151,6 +151,7 @@ def test_restart_and_undo(kubectl: Kubectl) -> None:
     assert kubectl("rollout", "undo", "deploy/shop") == "deployment.apps/shop rolled back\n"
     kubectl("rollout", "status", "deploy/shop", "--timeout=5s")
     eventually(lambda: {pod["spec"]["containers"][0]["image"] for pod in pods(kubectl)} == {"shop:good"})
+    assert [row[0] for row in rows(kubectl("rollout", "history", "deploy/shop"))[1:] if row] == ["1", "3", "4"]
 
 
 def test_cordon_drain_and_uncordon(kubectl: Kubectl) -> None:
@@ -190,3 +191,68 @@ def test_logs_and_wait(kubectl: Kubectl) -> None:
 def test_delete_waits_for_what_is_below(kubectl: Kubectl) -> None:
     assert kubectl("delete", "deploy", "shop", "--wait") == 'deployment.apps "shop" deleted\n'
     eventually(lambda: pods(kubectl) == [])
+
+
+BUDGET = """
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: shop}
+spec: {minAvailable: 6, selector: {matchLabels: {app: shop}}}
+"""
+
+
+def test_a_drain_waits_for_the_disruption_budget(kubectl: Kubectl, tmp_path: Path) -> None:
+    manifest = tmp_path / "budget.yaml"
+    manifest.write_text(BUDGET)
+    kubectl("apply", "-f", str(manifest))
+    eventually(lambda: rows(kubectl("get", "pdb"))[0][:4] == ["shop", "6", "N/A", "0"])
+    before = {pod["metadata"]["uid"] for pod in pods(kubectl)}
+    drain = [str(KUBECTL), "drain", "node-a", "--timeout=1s"]
+    done = subprocess.run(drain, capture_output=True, text=True, timeout=15, check=False)
+    assert done.returncode == 1
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in done.stderr
+    assert {pod["metadata"]["uid"] for pod in pods(kubectl)} == before
+    kubectl("delete", "pdb", "shop")
+    kubectl("drain", "node-a", "--timeout=10s")
+
+
+def test_a_taint_empties_a_node_and_is_shown(kubectl: Kubectl) -> None:
+    assert kubectl("taint", "node", "node-a", "outage=run:NoExecute") == "node/node-a tainted\n"
+    eventually(lambda: {pod["spec"]["nodeName"] for pod in pods(kubectl)} == {"node-b", "node-c"})
+    assert "outage=run:NoExecute" in kubectl("describe", "node", "node-a")
+    assert kubectl("taint", "node", "node-a", "outage-") == "node/node-a untainted\n"
+
+
+def test_a_rehearsal_by_the_server_changes_nothing(kubectl: Kubectl, tmp_path: Path) -> None:
+    manifest = tmp_path / "shop.yaml"
+    manifest.write_text(MANIFEST.replace("replicas: 6", "replicas: 3"))
+    before = kubectl("get", "deploy,pods", "-o", "name")
+    applied = kubectl("apply", "-f", str(manifest), "--dry-run=server")
+    assert "deployment.apps/shop configured (server dry run)" in applied
+    name = pods(kubectl)[0]["metadata"]["name"]
+    assert kubectl("delete", "pod", name, "--dry-run=server") == f'pod "{name}" deleted (server dry run)\n'
+    assert "server dry run" in kubectl("create", "configmap", "x", "--dry-run=server")
+    assert kubectl("get", "deploy,pods", "-o", "name") == before
+
+
+def test_a_missing_permission_can_be_rehearsed(kubectl: Kubectl) -> None:
+    ask = [str(KUBECTL), "--namespace", "shop", "auth", "can-i", "delete", "pods"]
+    assert kubectl(*ask[3:]) == "yes\n"
+    literal = "--from-literal=rules=delete /pods"
+    kubectl("--namespace", "kube-system", "create", "configmap", "lch-sandbox-denied", literal)
+    done = subprocess.run(ask, capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stdout) == (1, "no - forbidden by the ConfigMap lch-sandbox-denied\n")
+    refused = [*ask[:3], "delete", "pod", pods(kubectl)[0]["metadata"]["name"]]
+    done = subprocess.run(refused, capture_output=True, text=True, timeout=15, check=False)
+    assert done.returncode == 1
+    assert 'User "sandbox" cannot delete resource "pods" in API group "" in the namespace "shop"' in done.stderr
+
+
+def test_the_manifests_of_the_harness_can_be_applied(kubectl: Kubectl) -> None:
+    folder = Path(__file__).parents[2] / "deploy"
+    command = [str(KUBECTL), "apply", "-f", str(folder)]
+    first, again = (subprocess.run(command, capture_output=True, text=True, timeout=15, check=False) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "clusterrole.rbac.authorization.k8s.io/" in first.stdout
+    assert "created" not in again.stdout
+    assert "No resources" not in kubectl("get", "clusterroles,clusterrolebindings")

@@ -104,7 +104,7 @@ def test_a_watch_sees_every_change_of_its_resources_in_order() -> None:
         watch.close()
         return [(change.type, change.obj["metadata"]["resourceVersion"]) for change in changes]
 
-    assert asyncio.run(seen()) == [("ADDED", "3"), ("MODIFIED", "5"), ("DELETED", "6")]
+    assert asyncio.run(seen()) == [("ADDED", "4"), ("MODIFIED", "6"), ("DELETED", "7")]
 
 
 def test_a_watch_resumes_from_a_version(store: Store) -> None:
@@ -120,5 +120,5 @@ def test_a_watch_from_before_the_history_is_gone(monkeypatch: pytest.MonkeyPatch
     store = Store()
     for number in range(4):
         store.create(NAMESPACES, {"metadata": {"name": f"n{number}"}})
-    with pytest.raises(ApiError, match=r"^Expired: too old resource version: 1 \(4\)$"):
+    with pytest.raises(ApiError, match=r"^Expired: too old resource version: 1 \(5\)$"):
         store.watch(NAMESPACES, since=1)

@@ -32,8 +32,12 @@ class Client:
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON that the API answers with; None for plain text."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.endpoints.api_url + path, data, method=method)
+        return self.send(method, path, None if body is None else json.dumps(body).encode())
+
+    def send(self, method: str, path: str, data: bytes | None, kind: str = "application/json") -> Any:
+        """The same for a body of any content type."""
+        headers = {"Content-Type": kind}
+        request = urllib.request.Request(self.endpoints.api_url + path, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=5) as answer:
             text = answer.read().decode()
         return json.loads(text) if answer.headers["content-type"].startswith("application/json") else text

@@ -3,12 +3,14 @@
 import asyncio
 import warnings
 from collections.abc import Callable
+from random import Random
 
 import pytest
 import uvloop
 
 from harness.sandbox.http import Connection, Request, response
 from harness.sandbox.network.balance import Balancer
+from harness.sandbox.network.chaos import CLEAR, CUT, Way
 from harness.sandbox.network.link import Links, Target
 from harness.sandbox.network.proxy import Egress, Front
 
@@ -36,12 +38,12 @@ class Pod:
 
 
 class Stage:
-    """One pod behind one front with an attempt timeout of 0.2 s, and an egress proxy; `cut` holds everything back."""
+    """One pod behind one front with an attempt timeout of 0.2 s, and an egress proxy; `change` the ways of packets."""
 
     def __init__(self) -> None:
-        self.cut = False
         self.pod = Pod()
-        self.links = Links(lambda _: not self.cut)
+        self.ways = (CLEAR, CLEAR)
+        self.links = Links(lambda _: self.ways, Random(1))
         self.servers: list[asyncio.Server] = []
 
     async def build(self) -> None:
@@ -55,6 +57,16 @@ class Stage:
         server = await asyncio.get_running_loop().create_server(lambda: Connection(take), "127.0.0.1", 0)
         self.servers.append(server)
         return server.sockets[0].getsockname()[1]
+
+    def change(self, there: Way, back: Way) -> None:
+        self.ways = (there, back)
+        self.links.review()
+
+    async def reached(self, requests: int) -> None:
+        """Return when the pod has got so many requests."""
+        async with asyncio.timeout(5):
+            while len(self.pod.seen) < requests:
+                await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         self.links.close()
@@ -156,13 +168,11 @@ def test_what_a_cut_holds_back_arrives_when_it_is_healed():
     async def scene(stage):
         port = stage.egress_port
         assert bodies(await stage.ask(get("http://shop/before"), port=port)) == [b"GET /before 0"]
-        stage.cut = True
-        stage.links.review()
+        stage.change(CUT, CUT)
         held = asyncio.create_task(stage.ask(get("http://shop/held"), port=port))
         await asyncio.sleep(0.1)
         assert (held.done(), [request.target for request in stage.pod.seen]) == (False, [b"/before"])
-        stage.cut = False
-        stage.links.review()
+        stage.change(CLEAR, CLEAR)
         assert bodies(await held) == [b"GET /held 0"]
 
     played(scene)
@@ -172,15 +182,13 @@ def test_a_cut_holds_back_the_answer_to_a_request_that_had_passed():
     async def scene(stage):
         port = stage.egress_port
         asked = asyncio.create_task(stage.ask(get("http://shop/silent"), port=port))
-        await asyncio.sleep(0.05)
-        stage.cut = True
-        stage.links.review()
+        await stage.reached(1)
+        stage.change(CUT, CUT)
         [connection] = stage.pod.connections
         connection.answer(response(200, b"late"))
         await asyncio.sleep(0.1)
         assert not asked.done()
-        stage.cut = False
-        stage.links.review()
+        stage.change(CLEAR, CLEAR)
         assert bodies(await asked) == [b"late"]
 
     played(scene)
@@ -190,5 +198,61 @@ def test_an_unknown_name_and_a_target_that_is_no_url_are_refused_by_the_egress_p
     async def scene(stage):
         assert (await stage.ask(get("http://nobody/"), port=stage.egress_port))[9:12] == b"502"
         assert (await stage.ask(get("/items"), port=stage.egress_port))[9:12] == b"400"
+
+    played(scene)
+
+
+def test_a_delay_each_way_is_suffered_four_times_by_a_new_connection_and_twice_by_an_open_one():
+    """The handshake goes there and back before the request does."""
+
+    async def scene(stage):
+        stage.change(Way(delay_s=0.04), Way(delay_s=0.01))
+        loop = asyncio.get_running_loop()
+        took = []
+        for _ in range(2):
+            began = loop.time()
+            assert bodies(await stage.ask(get("http://shop/items"), port=stage.egress_port)) == [b"GET /items 0"]
+            took.append(loop.time() - began)
+        assert took[0] >= 0.1
+        assert took[1] >= 0.05
+        assert len(stage.pod.connections) == 1
+
+    played(scene)
+
+
+def test_a_request_passes_a_cut_of_the_way_back_on_an_open_connection_only():
+    """Packets to the pod arrive; its answers, those of a handshake included, do not."""
+
+    async def scene(stage):
+        port = stage.egress_port
+        first = asyncio.create_task(stage.ask(get("http://shop/silent"), port=port))
+        await stage.reached(1)
+        stage.change(CLEAR, CUT)
+        second = asyncio.create_task(stage.ask(get("http://shop/new"), port=port))
+        await asyncio.sleep(0.05)
+        [connection] = stage.pod.connections
+        assert [request.target for request in stage.pod.seen] == [b"/silent"]
+        connection.answer(response(200, b"late"))
+        await asyncio.sleep(0.05)
+        assert (first.done(), second.done()) == (False, False)
+        stage.change(CLEAR, CLEAR)
+        assert (bodies(await first), bodies(await second)) == ([b"late"], [b"GET /new 0"])
+
+    played(scene)
+
+
+def test_a_pod_that_dies_behind_a_cut_hangs_and_does_not_refuse():
+    """Nobody is told of a reset that does not arrive."""
+
+    async def scene(stage):
+        asked = asyncio.create_task(stage.ask(get("http://shop/silent"), port=stage.egress_port))
+        await stage.reached(1)
+        stage.change(CUT, CUT)
+        for connection in stage.pod.connections:
+            connection.close()
+        await asyncio.sleep(0.1)
+        assert not asked.done()
+        stage.change(CLEAR, CLEAR)
+        assert (await asked)[9:12] == b"502"
 
     played(scene)

@@ -170,7 +170,7 @@ def test_a_pod_that_ran_to_its_end_has_succeeded_or_failed_and_keeps_its_log(cli
 def test_up_again_is_the_same_sandbox_and_another_version_is_refused(client, state_dir):
     assert sandbox.up("good", state_dir, owned=True) == client.endpoints
     assert sandbox.status(state_dir) == client.endpoints
-    with pytest.raises(CannotRunError, match=r"runs with shop:good, shop:bad was asked for$"):
+    with pytest.raises(CannotRunError, match=r"runs version good, version bad was asked for$"):
         sandbox.up("bad", state_dir, owned=True)
 
 

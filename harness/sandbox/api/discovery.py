@@ -19,7 +19,7 @@ def document(path: str) -> Obj | None:
 @cache
 def _documents() -> dict[str, Obj]:
     core = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
-    groups = [_group(group) for group in dict.fromkeys(resource.group for resource in RESOURCES) if group]
+    groups = [_group(*one) for one in dict.fromkeys((each.group, each.version) for each in RESOURCES) if one[0]]
     documents: dict[str, Obj] = {
         "/version": {"major": "1", "minor": "32", "gitVersion": VERSION}
         # Typed clients refuse a version without any of these.
@@ -41,9 +41,9 @@ def _prefix(resource: Resource) -> str:
     return f"apis/{resource.api_version}" if resource.group else "api/v1"
 
 
-def _group(name: str) -> Obj:
-    version = {"groupVersion": f"{name}/v1", "version": "v1"}
-    return {"name": name, "versions": [version], "preferredVersion": version}
+def _group(name: str, version: str) -> Obj:
+    served = {"groupVersion": f"{name}/{version}", "version": version}
+    return {"name": name, "versions": [served], "preferredVersion": served}
 
 
 def _entries(resource: Resource) -> list[Obj]:
@@ -52,7 +52,7 @@ def _entries(resource: Resource) -> list[Obj]:
         "singularName": resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(VERBS),
+        "verbs": list(VERBS) if resource.stored else ["create"],
     }
     if resource.short:
         main["shortNames"] = [resource.short]
@@ -75,11 +75,11 @@ def _openapi(prefix: str) -> Obj | None:
     members = [resource for resource in RESOURCES if _prefix(resource) == prefix]
     if not members:
         return None
-    parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
+    parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("dryRun", "fieldValidation")]
     paths = {}
     for resource in members:
         place = "/namespaces/{namespace}" if resource.namespaced else ""
-        kind = {"group": resource.group, "version": "v1", "kind": resource.kind}
+        kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
         operation = {"parameters": parameters, "responses": {}, "x-kubernetes-group-version-kind": kind}
         paths[f"/{prefix}{place}/{resource.plural}/{{name}}"] = {"patch": operation}
     return {"openapi": "3.0.0", "info": {"title": "sandbox", "version": "1"}, "paths": paths}

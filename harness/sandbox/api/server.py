@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.sandbox.api import discovery, verbs
+from harness.sandbox.api import access, discovery, protobuf, verbs
 from harness.sandbox.api.tables import table
 from harness.sandbox.api.target import Target, parse_target
 from harness.sandbox.api.watches import flag, selection, watch_lines
@@ -77,42 +77,38 @@ class _Requests:
             return web.json_response(document)
         try:
             target = parse_target(request.path)
+            watch = flag(request.query, "watch")
+            access.permit(self._store, target, access.attempt_of(request.method, target, watch=watch))
             if request.method == "GET":
                 return await self._read(request, target)
             return self._written(request, target, await request.read())
         except ApiError as error:
             status = verbs.status("Failure", message=error.message, reason=error.reason)
-            return web.json_response(status | {"code": error.code}, status=error.code)
+            status |= {"code": error.code} | ({"details": error.details} if error.details else {})
+            return web.json_response(status, status=error.code)
 
     def _written(self, request: web.Request, target: Target, body: bytes) -> web.Response:
         try:
-            code, result = self._write(request, target, json.loads(body or b"{}"))
+            binary = body.startswith(protobuf.MAGIC)
+            content = protobuf.decoded(target.resource, body) if binary else json.loads(body or b"{}")
+            code, result = self._write(request, target, content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # No write waits or does anything but one change of the store, so nothing has happened.
+            # No write waits, and what it reads of the body it reads before its first change: nothing has happened.
             raise bad_request(f"the body cannot be understood: {error!r}") from error
         return web.json_response(result, status=code)
 
     def _write(self, request: web.Request, target: Target, body: Any) -> tuple[int, Obj]:
-        if request.query.get("dryRun") or (isinstance(body, dict) and body.get("dryRun")):
-            raise bad_request("the sandbox does not rehearse writes: leave dryRun out")
-        match request.method, bool(target.name):
-            case "POST", False:
-                return 201, verbs.create(self._store, target, body)
-            case "POST", True if target.subresource == "eviction":  # nothing here could object to one
-                verbs.delete(self._store, target, body.get("deleteOptions") or {}, {})
-                return 201, verbs.status("Success")
-            case "PUT", True:
-                return 200, verbs.replace(self._store, target, body)
-            case "PATCH", True:
-                kind = request.headers.get("Content-Type", "").split(";")[0]
-                return 200, verbs.patch(self._store, target, kind, body)
-            case "DELETE", True if not target.subresource:
-                return 200, verbs.delete(self._store, target, body, request.query)
-        raise ApiError(405, "MethodNotAllowed", f"the server does not allow {request.method} on {request.path}")
+        if verbs.is_rehearsal(request.query, body):
+            present = self._store.find(target.resource, target.name, target.namespace)
+            code, answer = _changed(self._store.fork(), request, target, body)
+            return code, verbs.as_rehearsed(answer, present)
+        return _changed(self._store, request, target, body)
 
     async def _read(self, request: web.Request, target: Target) -> web.StreamResponse:
         if target.subresource == "log":
             return await self._log(request, target)
+        if target.subresource == "eviction" or not target.resource.stored:
+            raise ApiError(405, "MethodNotAllowed", f"the server does not allow GET on {request.path}")
         selected = selection(target, request.query)
         if not target.name and flag(request.query, "watch"):
             return await _streamed(request, watch_lines(self._store, target, request, selected), "application/json")
@@ -128,6 +124,25 @@ class _Requests:
         follow = flag(request.query, "follow")
         lines = self._logs(pod, request.query.get("container", ""), follow, int(tail) if tail.isdecimal() else None)
         return await _streamed(request, lines, "text/plain")
+
+
+def _changed(store: Store, request: web.Request, target: Target, body: Any) -> tuple[int, Obj]:
+    """The code and the answer of a request that changes `store`."""
+    match request.method, bool(target.name):
+        case "POST", False if not target.resource.stored:
+            return 201, access.review(store, body)
+        case "POST", False:
+            return 201, verbs.create(store, target, body)
+        case "POST", True if target.subresource == "eviction":
+            return 201, verbs.evict(store, target, body)
+        case "PUT", True:
+            return 200, verbs.replace(store, target, body)
+        case "PATCH", True:
+            kind = request.headers.get("Content-Type", "").split(";")[0]
+            return 200, verbs.patch(store, target, kind, body)
+        case "DELETE", True if not target.subresource:
+            return 200, verbs.delete(store, target, body, request.query)
+    raise ApiError(405, "MethodNotAllowed", f"the server does not allow {request.method} on {request.path}")
 
 
 async def _streamed(request: web.Request, chunks: AsyncIterator[bytes], content_type: str) -> web.StreamResponse:

@@ -153,6 +153,12 @@ _COLUMNS: MappingProxyType[str, dict[str, Cell]] = MappingProxyType(
         | {"Ready": _at("status.readyReplicas", "0"), **_AGE, **_TEMPLATE},
         "EndpointSlice": {"AddressType": _at("addressType"), "Ports": _slice_ports}
         | {"Endpoints": _slice_addresses, **_AGE},
+        "PodDisruptionBudget": {"Min Available": _at("spec.minAvailable", "N/A")}
+        | {
+            "Max Unavailable": _at("spec.maxUnavailable", "N/A"),
+            "Allowed Disruptions": _at("status.disruptionsAllowed"),
+        }
+        | _AGE,
         "Lease": {"Holder": _at("spec.holderIdentity", ""), **_AGE},
     }
 )

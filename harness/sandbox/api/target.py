@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.sandbox.resources import RESOURCES, ApiError, Resource
 
 _PATH = re.compile(
-    r"/(api/(?P<core>v1)|apis/(?P<group>[^/]+/v1))(/namespaces/(?P<namespace>[^/]+)(?=/.))?"
+    r"/(api/(?P<core>v1)|apis/(?P<group>[^/]+/v1\w*))(/namespaces/(?P<namespace>[^/]+)(?=/.))?"
     r"/(?P<plural>[^/]+)(/(?P<name>[^/]+)(/(?P<subresource>[^/]+))?)?/?"
 )
 _BY_PLACE = {(resource.api_version, resource.plural): resource for resource in RESOURCES}

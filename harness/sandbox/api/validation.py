@@ -14,24 +14,30 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.sandbox.defaults import with_defaults
-from harness.sandbox.resources import Obj, Resource, bad_request, invalid
+from harness.sandbox.network.chaos import problem_of
+from harness.sandbox.resources import INERT, Obj, Resource, bad_request, invalid
 from harness.sandbox.selectors import selects
 
 _OBJECTS = (
-    "metadata spec template strategy rollingUpdate selector podSelector namespaceSelector involvedObject"
-    " readinessProbe livenessProbe httpGet"
+    "metadata spec target template strategy rollingUpdate selector podSelector namespaceSelector involvedObject"
+    " readinessProbe livenessProbe httpGet affinity labelSelector"
 )
-_LISTS = "containers ports env matchExpressions ownerReferences ingress egress from to endpoints"
-_MAPS = "labels annotations matchLabels nodeSelector data"
-_TEXTS = "name generateName namespace uid kind apiVersion image nodeName key type restartPolicy value path"
-_TEXT_LISTS = "command args values policyTypes addresses"
+_LISTS = (
+    "containers ports env matchExpressions ownerReferences ingress egress from to endpoints taints tolerations"
+    " topologySpreadConstraints"
+)
+_MAPS = "labels annotations matchLabels nodeSelector nodeSelectors labelSelectors data"
+_TEXTS = "name generateName namespace uid kind apiVersion image nodeName key type restartPolicy value path topologyKey"
+_TEXT_LISTS = "command args values policyTypes addresses namespaces"
 _COUNTS = (
     "replicas containerPort endPort parallelism activeDeadlineSeconds ttlSecondsAfterFinished"
     " terminationGracePeriodSeconds initialDelaySeconds periodSeconds timeoutSeconds successThreshold failureThreshold"
-    " count"
+    " count maxSkew progressDeadlineSeconds revisionHistoryLimit"
 )
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Equal")
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SHARE = re.compile(r"\d+%")
+_PATH_SEGMENT = re.compile(r"[^/%]+")  # roles have names like system:reader
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -51,18 +57,31 @@ def _is_map(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
+_RULES = _every(lambda item: isinstance(item, dict))
+
 _SHAPES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     (_OBJECTS, "an object", lambda value: isinstance(value, dict)),
-    (_LISTS, "a list of objects", _every(lambda item: isinstance(item, dict))),
+    (_LISTS, "a list of objects", _RULES),
     (_MAPS, "a map of texts", _is_map),
     (_TEXTS, "a text", _is_text),
     (_TEXT_LISTS, "a list of texts", _every(_is_text)),
     (_COUNTS, "a number of at least 0", _is_count),
     ("port targetPort", "a port's number or name", lambda value: _is_count(value) or _is_text(value)),
-    ("maxSurge maxUnavailable", "a number or a percentage", lambda v: _is_count(v) or bool(_SHARE.fullmatch(str(v)))),
+    (
+        "maxSurge maxUnavailable minAvailable",
+        "a number or a percentage",
+        lambda v: _is_count(v) or bool(_SHARE.fullmatch(str(v))),
+    ),
     ("ipBlock", "left out: the sandbox's policies know pods only", lambda _: False),
     ("minReadySeconds", "left out: a ready pod is available", lambda value: value == 0),
     ("operator", f"one of {', '.join(_OPERATORS)}", lambda value: value in _OPERATORS),
+    (
+        "podAntiAffinity",
+        "an object with lists of objects",
+        lambda v: isinstance(v, dict) and all(map(_RULES, v.values())),
+    ),
+    ("effect", f"one of {', '.join(_EFFECTS)}", lambda value: value in ("", *_EFFECTS)),
+    ("tolerationSeconds", "a number", lambda value: isinstance(value, int)),
     ("unschedulable", "true or false", lambda value: isinstance(value, bool)),
 )
 _FIELDS = MappingProxyType({name: (wanted, fits) for names, wanted, fits in _SHAPES for name in names.split()})
@@ -74,6 +93,8 @@ _REQUIRED: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "matchExpressions": ("key", "operator"),
         "ownerReferences": ("kind", "name", "uid"),
         "httpGet": ("port",),
+        "taints": ("key", "effect"),
+        "topologySpreadConstraints": ("maxSkew", "topologyKey", "whenUnsatisfiable"),
         "endpoints": ("addresses",),
         "Pod": ("spec.containers",),
         "Deployment": ("spec.template.spec.containers", "spec.selector"),
@@ -100,7 +121,8 @@ def checked(resource: Resource, obj: Any) -> Obj:
         raise bad_request(f"the object {named} is not of the kind that this address holds, {wanted}")
     new |= {"kind": resource.kind, "apiVersion": resource.api_version}
     new.pop("status", None)
-    problem = next(_mismatches(new, "", resource.kind), None) or _problem(resource, new)
+    read = {"metadata": new["metadata"]} if resource in INERT else new
+    problem = next(_mismatches(read, "", resource.kind), None) or _problem(resource, new)
     if problem:
         raise invalid(resource, str(new["metadata"].get("name", "")), problem)
     return new
@@ -136,13 +158,21 @@ def _mismatches(value: Any, path: str, name: str) -> Iterator[str]:
 def _problem(resource: Resource, obj: Obj) -> str:
     """What makes an object whose fields have the right types unfit for its readers; KeyError with what a port lacks."""
     name = obj["metadata"].get("name") or obj["metadata"].get("generateName", "") + "x"
-    if not _DNS_NAME.fullmatch(name):
+    if not (_PATH_SEGMENT if resource in INERT else _DNS_NAME).fullmatch(name):
         return f'metadata.name: Invalid value: "{name}": must be a lowercase DNS name'
     with_defaults(resource, copy.deepcopy(obj))
     spec = obj.get("spec", {})
     template = obj if resource.kind == "Pod" else spec.get("template", {})
     for container in template.get("spec", {}).get("containers", ()):
         _ = [port["containerPort"] for port in container.get("ports", ())]
+    if resource.kind == "NetworkChaos":
+        return problem_of(spec)
+    if {"minAvailable", "maxUnavailable"} <= spec.keys():
+        return "spec: Invalid value: minAvailable and maxUnavailable cannot be both set"
+    return _workload_problem(resource, spec, template)
+
+
+def _workload_problem(resource: Resource, spec: Obj, template: Obj) -> str:
     if resource.kind == "Job" and spec.get("parallelism") != 0:
         return "spec.parallelism: must be 0: the sandbox runs no pods of jobs, it knows them as dead man's switches"
     if spec.get("strategy", {}).get("type", "RollingUpdate") != "RollingUpdate" or spec.get("paused"):

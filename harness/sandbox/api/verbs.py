@@ -8,6 +8,8 @@ from typing import Any
 from harness.sandbox.api.patches import json_patch, merge_patch, strategic_merge
 from harness.sandbox.api.target import Target
 from harness.sandbox.api.validation import checked
+from harness.sandbox.disruptions import permit_eviction
+from harness.sandbox.objects import set_condition
 from harness.sandbox.resources import PODS, SERVICES, ApiError, Obj, bad_request, conflict
 from harness.sandbox.store import Store
 
@@ -96,6 +98,37 @@ def delete(store: Store, target: Target, body: Any, query: Mapping[str, str]) ->
         return gone
     details = {"name": name, "group": resource.group, "kind": resource.plural, "uid": old["metadata"]["uid"]}
     return status("Success", details=details)
+
+
+def evict(store: Store, target: Target, body: Any) -> Obj:
+    """A Status once the pod is being deleted. Raises as `delete`, and ApiError 429 when a disruption budget objects."""
+    options = (body.get("deleteOptions") if isinstance(body, dict) else None) or {}
+    permit_eviction(store, store.get(PODS, target.name, target.namespace))
+    gone = delete(store, target, options, {})
+    if store.find(PODS, target.name, target.namespace) is not None:
+        because = ("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")
+        store.update(PODS, gone["metadata"]["name"], target.namespace, lambda pod: set_condition(pod, *because))
+    return status("Success", code=201)
+
+
+def is_rehearsal(query: Mapping[str, str], body: Any) -> bool:
+    """Whether the caller asks for `dryRun=All`, in the query or in the options of a deletion. Raises ApiError 422."""
+    options = body if isinstance(body, dict) else {}
+    options = options.get("deleteOptions") or options
+    asked = [*filter(None, [query.get("dryRun")]), *(options.get("dryRun") or ())]
+    if set(asked) - {"All"}:
+        why = f'dryRun: Unsupported value: "{asked[0]}": supported values: "All"'
+        raise ApiError(422, "Invalid", f"options.meta.k8s.io is invalid: {why}")
+    return bool(asked)
+
+
+def as_rehearsed(answer: Obj, present: Obj | None) -> Obj:
+    """An answer to a rehearsed write, as real servers give it: with the version that is stored, or none."""
+    if answer["kind"] == "Status":
+        return answer
+    meta = {key: value for key, value in answer["metadata"].items() if key != "resourceVersion"}
+    kept = {"resourceVersion": present["metadata"]["resourceVersion"]} if present else {}
+    return answer | {"metadata": meta | kept}
 
 
 def _scale_of(obj: Obj) -> Obj:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -16,6 +17,9 @@ from harness.sandbox.store import Change, Store
 
 LONGEST_S = 1800.0
 """How long a watch lasts when its client does not say."""
+
+BOOKMARK_S = 10.0
+"""How often a watch in which nothing happens says how far it has come; real servers do once a minute."""
 
 
 def flag(query: Mapping[str, str], key: str) -> bool:
@@ -42,18 +46,21 @@ async def watch_lines(
     """
     The lines of a watch until its timeout: one JSON event each; with no resourceVersion, first every object as ADDED.
 
-    A resourceVersion that is too old gives one ERROR event with a Status of code 410, as real servers do. Bookmarks
-    are a favour that a server need not do.
+    A resourceVersion that is too old gives one ERROR event with a Status of code 410, as real servers do. Who allows
+    bookmarks gets one whenever BOOKMARK_S have passed without a change, and one at the end.
     """
     since, seconds = request.query.get("resourceVersion") or "0", request.query.get("timeoutSeconds", "")
     loop = asyncio.get_running_loop()
     end = loop.time() + (float(seconds) if seconds.isdecimal() and int(seconds) else LONGEST_S)
     as_table = "as=Table" in request.headers.get("Accept", "")
 
+    bookmarks = flag(request.query, "allowWatchBookmarks")
+
     def line(kind: str, obj: Obj) -> bytes:
         if as_table:
             version = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            obj = table(target.resource, [obj], query=request.query) | {"metadata": version}
+            rows = [] if kind == "BOOKMARK" else [obj]
+            obj = table(target.resource, rows, query=request.query) | {"metadata": version}
         return _line(kind, obj)
 
     watch = None
@@ -63,13 +70,19 @@ async def watch_lines(
         watch = store.watch(target.resource, since=int(since) or None)
         if since == "0":
             yield b"".join(line("ADDED", obj) for obj in store.list(target.resource) if selected(obj))
-        while True:
-            async with asyncio.timeout_at(end):
-                await watch.wait()
+        bookmark = loop.time() + BOOKMARK_S
+        while loop.time() < end:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(end, bookmark)):
+                    await watch.wait()
             seen = ((_kind(change, selected), change.obj) for change in watch.pending())
-            yield b"".join(line(kind, obj) for kind, obj in seen if kind)
-    except TimeoutError:
-        pass
+            lines = [line(kind, obj) for kind, obj in seen if kind]
+            if bookmarks and loop.time() >= min(end, bookmark):
+                lines.append(line("BOOKMARK", _bookmark(target, store.version)))
+            if lines or loop.time() >= bookmark:
+                bookmark = loop.time() + BOOKMARK_S
+            if lines:
+                yield b"".join(lines)
     except ApiError as error:
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
         yield _line("ERROR", status | {"message": error.message, "reason": error.reason, "code": error.code})
@@ -83,6 +96,11 @@ def _kind(change: Change, selected: Callable[[Obj], bool]) -> str:
     before = change.old is not None and selected(change.old)
     after = change.type != "DELETED" and selected(change.obj)
     return ("MODIFIED" if after else "DELETED") if before else "ADDED" if after else ""
+
+
+def _bookmark(target: Target, version: int) -> Obj:
+    head = {"kind": target.resource.kind, "apiVersion": target.resource.api_version}
+    return head | {"metadata": {"resourceVersion": str(version), "creationTimestamp": None}}
 
 
 def _line(kind: str, obj: Obj) -> bytes:

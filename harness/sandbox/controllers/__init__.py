@@ -11,13 +11,27 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
+from harness.sandbox.controllers.budgets import reconcile_budget
 from harness.sandbox.controllers.deployments import reconcile_deployment
 from harness.sandbox.controllers.endpoints import reconcile_endpoints
 from harness.sandbox.controllers.garbage import collect_garbage
 from harness.sandbox.controllers.jobs import reconcile_job
+from harness.sandbox.controllers.nodes import NODE_LEASES, reconcile_node
 from harness.sandbox.controllers.replicasets import reconcile_replica_set
 from harness.sandbox.controllers.scheduler import schedule
-from harness.sandbox.resources import NODES, PODS, RESOURCES, SERVICES, ApiError
+from harness.sandbox.controllers.taints import TaintManager
+from harness.sandbox.resources import (
+    DEPLOYMENTS,
+    LEASES,
+    NODES,
+    PDBS,
+    PODS,
+    REPLICASETS,
+    RESOURCES,
+    SERVICES,
+    ApiError,
+    Obj,
+)
 from harness.sandbox.store import Change, Store
 
 Reconcile = Callable[[Store, str, str], float | None]
@@ -31,6 +45,8 @@ _OF_KIND: dict[str, Reconcile] = {
     "Job": reconcile_job,
     "Service": reconcile_endpoints,
     "Pod": schedule,
+    "Node": reconcile_node,
+    "PodDisruptionBudget": reconcile_budget,
 }
 
 
@@ -47,6 +63,7 @@ class _Controllers:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._watch = store.watch(*RESOURCES)
+        self._evict = TaintManager().reconcile
         self._due: dict[Task, None] = {}  # a set that keeps its order
         self._timers: dict[Task, asyncio.TimerHandle] = {}
         for resource in RESOURCES:
@@ -72,6 +89,7 @@ class _Controllers:
     def _take(self, change: Change) -> None:
         collect_garbage(self._store, change)
         self._due |= dict.fromkeys(_tasks(self._store, change))
+        self._due |= {(self._evict, meta["namespace"], meta["name"]): None for meta in _exposed(self._store, change)}
 
     def _reconcile(self, task: Task) -> None:
         if task in self._timers:
@@ -100,14 +118,33 @@ def _tasks(store: Store, change: Change) -> Iterator[Task]:
     """What to look at again after a change."""
     meta = change.obj["metadata"]
     namespace = meta.get("namespace", "")
+    if change.resource is LEASES:
+        # Of heartbeats only the first: from then on the node is looked at when the next ones would be overdue.
+        if change.type == "ADDED" and namespace == NODE_LEASES:
+            yield reconcile_node, "", meta["name"]
+        return
     names = [(change.resource.kind, meta["name"])]
     names += [(owner["kind"], owner["name"]) for owner in meta.get("ownerReferences") or ()]
     if change.resource is PODS:
         names += [("Service", service["metadata"]["name"]) for service in store.list(SERVICES, namespace)]
+    if change.resource in (PODS, DEPLOYMENTS, REPLICASETS):
+        names += [("PodDisruptionBudget", pdb["metadata"]["name"]) for pdb in store.list(PDBS, namespace)]
     for kind, name in names:
         if kind in _OF_KIND:
             yield _OF_KIND[kind], namespace, name
-    if change.resource is NODES:
+    if change.resource is NODES:  # whether one node's pods are evicted depends on the others
+        yield from ((reconcile_node, "", node["metadata"]["name"]) for node in store.list(NODES))
+    if change.resource is NODES or (change.resource is PODS and change.type == "DELETED"):
         for pod in store.list(PODS):
             if "nodeName" not in pod["spec"]:
                 yield schedule, pod["metadata"]["namespace"], pod["metadata"]["name"]
+
+
+def _exposed(store: Store, change: Change) -> Iterator[Obj]:
+    """The metadata of the pods that a change may have exposed to a taint."""
+    if change.resource is PODS:
+        yield change.obj["metadata"]
+    elif change.resource is NODES:
+        for pod in store.list(PODS):
+            if pod["spec"].get("nodeName") == change.obj["metadata"]["name"]:
+                yield pod["metadata"]

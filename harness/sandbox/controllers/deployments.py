@@ -9,42 +9,39 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
-from harness.sandbox.objects import owned_by, owner_reference, record_event, set_condition
+from harness.sandbox.controllers import progress
+from harness.sandbox.objects import condition, owned_by, owner_reference, record_event, set_condition, share
 from harness.sandbox.resources import BY_KIND, DEPLOYMENTS, REPLICASETS, Obj
-from harness.sandbox.store import Store
+from harness.sandbox.store import Store, timestamp
 
 REVISION = "deployment.kubernetes.io/revision"
 HASH = "pod-template-hash"
 _NOT_COPIED = (REVISION, "kubectl.kubernetes.io/last-applied-configuration")
 
 
-def reconcile_deployment(store: Store, namespace: str, name: str) -> None:
-    """One step of the rollout and the status that follows from it."""
+def reconcile_deployment(store: Store, namespace: str, name: str) -> float | None:
+    """One step of the rollout and the status that follows from it; seconds until it misses its progress deadline."""
     deployment = store.find(DEPLOYMENTS, name, namespace)
     if deployment is None:
-        return
+        return None
     owned = sorted(owned_by(store, REPLICASETS, deployment), key=_revision)
     new = next((one for one in owned if _same_template(one, deployment)), None)
     old = [one for one in owned if one is not new]
     new = _current_revision(store, deployment, new, old)
     _roll(store, deployment, new, old)
-    _write_status(store, deployment, new["metadata"]["name"])
+    deployment = _write_status(store, deployment, new["metadata"]["name"])
+    _forget_oldest(store, deployment, old)
+    return progress.left_s(deployment)
 
 
 def bounds(deployment: Obj) -> tuple[int, int]:
     """How many pods there may be above the wanted number, and how many below may be unavailable, during a rollout."""
     wanted, rolling = deployment["spec"]["replicas"], deployment["spec"]["strategy"]["rollingUpdate"]
-    surge = _share(rolling["maxSurge"], wanted, round_up=True)
-    unavailable = _share(rolling["maxUnavailable"], wanted, round_up=False)
+    surge = share(rolling["maxSurge"], wanted, round_up=True)
+    unavailable = share(rolling["maxUnavailable"], wanted, round_up=False)
     return (surge, unavailable) if surge or unavailable else (0, 1)
-
-
-def _share(value: int | str, whole: int, *, round_up: bool) -> int:
-    if isinstance(value, int):
-        return value
-    hundredths = int(value.removesuffix("%")) * whole
-    return -(-hundredths // 100) if round_up else hundredths // 100
 
 
 def _revision(obj: Obj) -> int:
@@ -59,7 +56,15 @@ def _same_template(replica_set: Obj, deployment: Obj) -> bool:
 def _bare(template: Obj) -> Obj:
     meta = template.get("metadata") or {}
     labels = {key: value for key, value in (meta.get("labels") or {}).items() if key != HASH}
-    return {"labels": labels, "annotations": meta.get("annotations") or {}, "spec": template["spec"]}
+    # Typed clients such as `kubectl rollout undo` send back what they read with empty fields, like `resources: {}`.
+    spec = _without_empty(template["spec"])
+    return {"labels": labels, "annotations": meta.get("annotations") or {}, "spec": spec}
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empty(item) for key, item in value.items() if item not in ({}, [], "", None)}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value
 
 
 def _current_revision(store: Store, deployment: Obj, new: Obj | None, old: list[Obj]) -> Obj:
@@ -145,8 +150,8 @@ def _shrink(store: Store, deployment: Obj, old: list[Obj], spare: int) -> None:
         _scale(store, deployment, one, targets[one["metadata"]["uid"]])
 
 
-def _write_status(store: Store, deployment: Obj, new: str) -> None:
-    """Bring the deployment's status up to date; `new` is the name of its present replica set."""
+def _write_status(store: Store, deployment: Obj, new: str) -> Obj:
+    """The deployment with its status up to date; `new` is the name of its present replica set."""
     meta, wanted = deployment["metadata"], deployment["spec"]["replicas"]
     owned = owned_by(store, REPLICASETS, deployment)
 
@@ -156,8 +161,8 @@ def _write_status(store: Store, deployment: Obj, new: str) -> None:
     counts = {key: total(key) for key in ("replicas", "readyReplicas", "availableReplicas")}
     counts["updatedReplicas"] = sum(one["status"].get("replicas", 0) for one in owned if one["metadata"]["name"] == new)
     available = counts["availableReplicas"]
-    done = all(counts[key] == wanted for key in ("updatedReplicas", "replicas", "availableReplicas"))
     counts["unavailableReplicas"] = max(0, sum(one["spec"]["replicas"] for one in owned) - available)
+    news = progress.verdict(deployment, counts)
 
     def change(obj: Obj) -> None:
         status = {"observedGeneration": meta["generation"], "conditions": obj["status"].get("conditions") or []}
@@ -167,11 +172,26 @@ def _write_status(store: Store, deployment: Obj, new: str) -> None:
         else:
             why = "Deployment does not have minimum availability."
             set_condition(obj, "Available", "False", "MinimumReplicasUnavailable", why)
-        if done:
-            message = f'ReplicaSet "{new}" has successfully progressed.'
-            set_condition(obj, "Progressing", "True", "NewReplicaSetAvailable", message)
-        else:
-            message = f'ReplicaSet "{new}" is progressing.'
-            set_condition(obj, "Progressing", "True", "ReplicaSetUpdated", message)
+        if news:
+            _say_progress(obj, news, new)
 
-    store.update(DEPLOYMENTS, meta["name"], meta["namespace"], change)
+    return store.update(DEPLOYMENTS, meta["name"], meta["namespace"], change)
+
+
+def _say_progress(deployment: Obj, reason: str, new: str) -> None:
+    said = {progress.DONE: "has successfully progressed", progress.LATE: "has timed out progressing"}
+    message = f'ReplicaSet "{new}" {said.get(reason, "is progressing")}.'
+    set_condition(deployment, "Progressing", str(reason != progress.LATE), reason, message)
+    for one in deployment["status"]["conditions"]:
+        if one["type"] == "Progressing":
+            one["lastUpdateTime"] = timestamp()
+
+
+def _forget_oldest(store: Store, deployment: Obj, old: list[Obj]) -> None:
+    """Delete replica sets without pods beyond the deployment's revisionHistoryLimit, once the rollout is done."""
+    present = condition(deployment, "Progressing")
+    if present is None or present["reason"] != progress.DONE:
+        return
+    idle = [one for one in old if not one["spec"]["replicas"] and not one["status"].get("replicas")]
+    for one in idle[: max(0, len(idle) - deployment["spec"]["revisionHistoryLimit"])]:
+        store.delete(REPLICASETS, one["metadata"]["name"], one["metadata"]["namespace"])

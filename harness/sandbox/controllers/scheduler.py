@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from harness.sandbox.objects import ZONE, condition, is_active, is_true, labels_of, record_event, set_condition
+from collections import Counter
+
+from harness.sandbox.controllers.placement import obstacle
+from harness.sandbox.objects import ZONE, condition, is_active, is_finished, labels_of, record_event, set_condition
 from harness.sandbox.resources import NODES, PODS, Obj
 from harness.sandbox.store import Store
 
@@ -13,32 +16,27 @@ def schedule(store: Store, namespace: str, name: str) -> None:
     """
     Bind a pod that has no node to the best one, and give it the node's zone label.
 
-    Without a fitting node the pod stays Pending with PodScheduled=False, until a node changes.
+    Without a fitting node the pod stays Pending with PodScheduled=False, until a node changes or a pod goes.
     """
     pod = store.find(PODS, name, namespace)
     if pod is None or pod["spec"].get("nodeName") or not is_active(pod):
         return
-    fitting = [node for node in store.list(NODES) if _fits(node, pod)]
+    nodes = store.list(NODES)
+    others = [one for one in store.list(PODS) if one["spec"].get("nodeName") and not is_finished(one)]
+    obstacles = {node["metadata"]["name"]: obstacle(pod, node, nodes, others) for node in nodes}
+    fitting = [node for node in nodes if not obstacles[node["metadata"]["name"]]]
     if fitting:
         node = min(fitting, key=lambda one: _crowd(store, pod, one))
         store.update(PODS, name, namespace, lambda obj: _bind(obj, node))
         message = f"Successfully assigned {namespace}/{name} to {node['metadata']['name']}"
         record_event(store, pod, "Scheduled", message, component="default-scheduler")
         return
-    message = "no node is ready, schedulable and selected"
+    reasons = ", ".join(f"{count} node(s) {why}" for why, count in sorted(Counter(obstacles.values()).items()))
+    message = f"0/{len(nodes)} nodes are available: {reasons or 'there are none'}."
     if condition(pod, "PodScheduled") is None:
         record_event(store, pod, "FailedScheduling", message, component="default-scheduler", warn=True)
     store.update(
         PODS, name, namespace, lambda obj: set_condition(obj, "PodScheduled", "False", "Unschedulable", message)
-    )
-
-
-def _fits(node: Obj, pod: Obj) -> bool:
-    wanted = pod["spec"].get("nodeSelector") or {}
-    return (
-        is_true(node, "Ready")
-        and not node["spec"].get("unschedulable")
-        and all(labels_of(node).get(key) == value for key, value in wanted.items())
     )
 
 

@@ -5,21 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from random import Random
 
 from harness.sandbox.http import Connection
 from harness.sandbox.network.balance import Balancer
-from harness.sandbox.network.link import Links, Target
+from harness.sandbox.network.chaos import CUT, Fault, fault_of, id_of, records_of, seconds, way_between
+from harness.sandbox.network.link import Links, Target, Ways
 from harness.sandbox.network.policy import Peer, allowed
 from harness.sandbox.network.proxy import Egress, Front
-from harness.sandbox.objects import SERVICE_NAME, labels_of, named_ports
-from harness.sandbox.resources import ENDPOINTSLICES, NAMESPACES, NETWORKPOLICIES, PODS, SERVICES, Obj
-from harness.sandbox.store import Store
+from harness.sandbox.objects import SERVICE_NAME, is_true, labels_of, named_ports, set_condition
+from harness.sandbox.resources import (
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NETWORKCHAOS,
+    NETWORKPOLICIES,
+    NODES,
+    PODS,
+    SERVICES,
+    Obj,
+)
+from harness.sandbox.store import Store, seconds_since
 
 OUTSIDE = Peer(ip="203.0.113.1")
 """Every client of a front: no pod, in no zone. The address is one that documentation uses (RFC 5737)."""
 
+IDLE_S = 3600.0
+"""Nothing changes by itself for so long."""
+
 ATTEMPT_TIMEOUT_S = 0.5
 """How long a front waits for an endpoint's answer before it says 504."""
+
+POWER = "lch.dev/power"
+"""Annotation of a node: while it is `off`, packets to and from its pods are dropped."""
 
 _FrontKey = tuple[str, str, int]  # namespace, service, port
 
@@ -42,25 +60,31 @@ class Network:
         self._pods: dict[str, _PodNetwork] = {}  # by virtual IP
         self._peers: dict[str, Peer] = {}
         self._policies: list[Obj] = []
-        self._outside = Links(lambda target: self._may_pass(OUTSIDE.ip, target))
+        self._faults: list[Fault] = []
+        self._dark: dict[str, str] = {}  # addresses of pods, also of those that are gone, on nodes without power
+        self._dice = Random(0)  # seeded: two sandboxes lose the same packets
+        self._outside = Links(lambda target: self._ways(OUTSIDE.ip, target), self._dice)
         self._fronts: dict[_FrontKey, tuple[Front, asyncio.Server]] = {}
         self._turn = 0
 
     async def run(self) -> None:
         """Follow the store until cancelled."""
-        watch = self._store.watch(PODS, SERVICES, ENDPOINTSLICES, NETWORKPOLICIES, NAMESPACES)
+        watch = self._store.watch(PODS, SERVICES, ENDPOINTSLICES, NETWORKPOLICIES, NAMESPACES, NODES, NETWORKCHAOS)
         try:
             while True:
+                again_s = self._inject()
                 self._read_tables()
                 await self._open_fronts()
+                timer = self._loop.call_later(again_s, watch.wake)
                 await watch.wait()
+                timer.cancel()
                 watch.pending()
         finally:
             watch.close()
 
     async def attach(self, ip: str, namespace: str) -> int:
         """The real port of the egress proxy of the pod that has the virtual address `ip`; it has no ports yet."""
-        links = Links(lambda target: self._may_pass(ip, target))
+        links = Links(lambda target: self._ways(ip, target), self._dice)
         egress = Egress(links, lambda host, port: self._resolve(host, port, namespace))
         server = await self._loop.create_server(lambda: Connection(egress), "127.0.0.1", 0)
         self._pods[ip] = _PodNetwork(links, server)
@@ -102,10 +126,36 @@ class Network:
         pods = [pod for pod in self._store.list(PODS) if pod["status"].get("podIP")]
         self._peers = {pod["status"]["podIP"]: _peer(pod, spaces) for pod in pods}
         self._policies = self._store.list(NETWORKPOLICIES)
+        addresses = {id_of(pod): pod["status"]["podIP"] for pod in pods}
+        present = self._store.list(NETWORKCHAOS)
+        self._faults = [fault_of(chaos, addresses) for chaos in present if is_true(chaos, "AllInjected")]
+        off = {
+            node["metadata"]["name"]
+            for node in self._store.list(NODES)
+            if (node["metadata"].get("annotations") or {}).get(POWER) == "off"
+        }
+        self._dark |= {pod["status"]["podIP"]: pod["spec"]["nodeName"] for pod in pods}
+        self._dark = {ip: node for ip, node in self._dark.items() if node in off}
         for links in (self._outside, *(pod.links for pod in self._pods.values())):
             links.review()
         for (namespace, service, port), (front, _) in self._fronts.items():
             front.set_targets(self._ready(namespace, service, port))
+
+    def _inject(self) -> float:
+        """Inject NetworkChaos objects that are new, recover those whose time is over; seconds to the next of these."""
+        next_s = IDLE_S
+        nodes = {node["metadata"]["name"]: node for node in self._store.list(NODES)}
+        for chaos in self._store.list(NETWORKCHAOS):
+            meta, injected = chaos["metadata"], is_true(chaos, "AllInjected")
+            left_s = IDLE_S
+            if "duration" in chaos["spec"]:
+                left_s = seconds(chaos["spec"]["duration"]) - seconds_since(meta["creationTimestamp"])
+            records = [] if injected or left_s <= 0 else records_of(chaos, self._store.list(PODS), nodes)
+            if records or left_s <= 0:
+                self._store.update(NETWORKCHAOS, meta["name"], meta["namespace"], partial(_say, records=records))
+            if left_s > 0:
+                next_s = min(next_s, left_s)
+        return next_s
 
     async def _open_fronts(self) -> None:
         wanted = {
@@ -149,6 +199,8 @@ class Network:
 
     def _target(self, ip: str, port: int) -> Target | None:
         real_port = self.real_ports(ip).get(port)
+        if not real_port and ip in self._dark:  # nobody knows yet that there is no pod any more
+            return Target(ip, port, 0)
         return Target(ip, port, real_port) if real_port else None
 
     def _resolve(self, host: str, port: int, from_namespace: str) -> Target | None:
@@ -162,10 +214,25 @@ class Network:
         self._turn += 1
         return ready[self._turn % len(ready)] if ready else None
 
-    def _may_pass(self, source_ip: str, target: Target) -> bool:
+    def _ways(self, source_ip: str, target: Target) -> Ways:
         source = self._peers.get(source_ip) or Peer(ip=source_ip)
         other = self._peers.get(target.ip) or Peer(ip=target.ip)
-        return allowed(self._policies, source, other, target.port)
+        dark = source_ip in self._dark or target.ip in self._dark
+        if dark or not allowed(self._policies, source, other, target.port):
+            return CUT, CUT
+        return way_between(self._faults, source_ip, target.ip), way_between(self._faults, target.ip, source_ip)
+
+
+def _say(chaos: Obj, records: list[Obj]) -> None:
+    """What the status of a NetworkChaos is with these pods affected; with none: that it is over."""
+    chaos.setdefault("status", {}).setdefault("experiment", {})["desiredPhase"] = "Run" if records else "Stop"
+    if records:
+        chaos["status"]["experiment"]["containerRecords"] = records
+    for record in chaos["status"]["experiment"].get("containerRecords", ()):
+        record["phase"] = "Injected" if records else "Not Injected"
+    set_condition(chaos, "Selected", "True")
+    set_condition(chaos, "AllInjected", str(bool(records)))
+    set_condition(chaos, "AllRecovered", str(not records))
 
 
 def _peer(pod: Obj, namespaces: Mapping[str, Mapping[str, str]]) -> Peer:

@@ -1,13 +1,21 @@
-"""Connections to pods across the network: kept alive, reused, and held back while a policy forbids them."""
+"""Connections to pods across the network: kept alive, reused, and held back as policies and faults want it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from random import Random
 from typing import Protocol, cast
 
 import httptools
+
+from harness.sandbox.network.chaos import Way
+from harness.sandbox.network.lane import HANDSHAKE_RTO_S, Lane
+
+Ways = tuple[Way, Way]
+"""To the target, and back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,86 +49,91 @@ class Receiver(Protocol):
 
 class Link(asyncio.Protocol):
     """
-    One connection from one source to one target.
+    One connection from one source to one target, with a lane for each direction.
 
-    While cut, nothing passes in either direction and nobody is told: like packets that a firewall drops, and that
-    TCP sends again until the cut is healed.
+    What a lane holds back, nobody is told of: like packets that a firewall drops or a network loses, and that TCP sends
+    again until they arrive. A new connection needs both lanes.
     """
 
-    def __init__(self, target: Target, *, cut: bool) -> None:
+    def __init__(self, target: Target, ways: Ways, dice: Random) -> None:
         self.target = target
-        self.cut = cut
         self.closed = False
+        self._there, self._back = Lane(ways[0], dice), Lane(ways[1], dice)
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._held: list[bytes] = []  # to be sent once connected and not cut
+        self._began = self._established = False
+        self._held: list[bytes] = []  # to be sent once the connection is established
         self._receiver: Receiver | None = None
         self._complete = False
         self._reusable = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether a request on it would get no answer now."""
+        return self._there.way.cut or self._back.way.cut
 
     def send(self, request: bytes, receiver: Receiver) -> None:
         """Send a whole request; its response goes to `receiver`. One at a time."""
         self._receiver = receiver
         self._complete = False
-        if self._transport is not None and not self.cut:
-            self._transport.write(request)
+        if self._established:
+            self._there.put(len(request), partial(self._write, request))
             return
         self._held.append(request)
-        if not self.cut:
-            self._connect()
+        if not self._began:
+            self._began = True
+            self._there.put(0, self._connect, rto_s=HANDSHAKE_RTO_S)
 
-    def set_cut(self, cut: bool) -> None:  # noqa: FBT001
-        """Begin or end holding everything back."""
-        if cut == self.cut or self.closed or (self._transport is not None and self._transport.is_closing()):
-            return
-        self.cut = cut
-        if self._transport is None:
-            if not cut:
-                self._connect()
-        elif cut:
-            self._transport.pause_reading()
-        else:
-            self._flush()
-            self._transport.resume_reading()
+    def set_ways(self, ways: Ways) -> None:
+        """From now on packets take these ways, there and back."""
+        self._there.set_way(ways[0])
+        self._back.set_way(ways[1])
 
     def abort(self) -> None:
         """Close now; the receiver hears nothing any more."""
         self.closed = True
         self._receiver = None
+        self._there.clear()
+        self._back.clear()
         if self._connecting is not None:
             self._connecting.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     def _connect(self) -> None:
-        if self._connecting is None:
-            self._connecting = self._loop.create_task(self._open())
+        if self.closed:
+            return
+        self._connecting = self._loop.create_task(self._open())
 
     async def _open(self) -> None:
         try:
             await self._loop.create_connection(lambda: self, "127.0.0.1", self.target.real_port)
         except OSError:
-            self._break()
+            self._back.put(0, self._break)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio: connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass of it
         if self.closed:
             self._transport.abort()
-        elif self.cut:
-            self._transport.pause_reading()
         else:
-            self._flush()
+            self._back.put(0, self._flush, rto_s=HANDSHAKE_RTO_S)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Asyncio: the pod, or we, ended the connection."""
         self._transport = None
-        self._break()
+        if self._receiver is None:
+            self.abort()
+        else:
+            self._back.put(0, self._break)
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: bytes from the pod."""
+        self._back.put(len(data), partial(self._read, data))
+
+    def _read(self, data: bytes) -> None:
         receiver = self._receiver
         if receiver is None:  # a pod that speaks without being asked
             self.abort()
@@ -147,10 +160,14 @@ class Link(asyncio.Protocol):
         self._reusable = self._parser.should_keep_alive()
 
     def _flush(self) -> None:
-        assert self._transport is not None
-        for data in self._held:
+        self._established = True
+        held, self._held = self._held, []
+        for data in held:
+            self._there.put(len(data), partial(self._write, data))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
             self._transport.write(data)
-        self._held.clear()
 
     def _break(self) -> None:
         receiver, self._receiver = self._receiver, None
@@ -160,10 +177,11 @@ class Link(asyncio.Protocol):
 
 
 class Links:
-    """All links of one source. `may_reach` decides, now and at every `review`, which are cut."""
+    """All links of one source. `ways` decides, now and at every `review`, how packets fare on them."""
 
-    def __init__(self, may_reach: Callable[[Target], bool]) -> None:
-        self._may_reach = may_reach
+    def __init__(self, ways: Callable[[Target], Ways], dice: Random) -> None:
+        self._ways = ways
+        self._dice = dice
         self._busy: set[Link] = set()
         self._idle: dict[str, list[Link]] = {}
 
@@ -176,7 +194,7 @@ class Links:
                 self._busy.add(link)
                 return link
             link.abort()
-        link = Link(target, cut=not self._may_reach(target))
+        link = Link(target, self._ways(target), self._dice)
         self._busy.add(link)
         return link
 
@@ -190,17 +208,17 @@ class Links:
             idle.append(link)
 
     def review(self) -> None:
-        """Decide anew which links are cut."""
-        for link in self._busy:
-            link.set_cut(not self._may_reach(link.target))
+        """Decide anew how packets fare."""
+        for link in list(self._busy):  # what was held back may arrive now, and end an exchange
+            link.set_ways(self._ways(link.target))
         for key, links in list(self._idle.items()):
-            usable = [link for link in links if not link.closed]
-            if usable and self._may_reach(usable[0].target):
-                self._idle[key] = usable
-            else:
-                del self._idle[key]
-                for link in links:
+            if links:
+                ways = self._ways(links[0].target)
+            for link in links:
+                link.set_ways(ways)
+                if link.cut:
                     link.abort()
+            self._idle[key] = [link for link in links if not link.closed]
 
     def close(self) -> None:
         """End all links, whatever is on them."""

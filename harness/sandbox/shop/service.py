@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from harness.sandbox.http import Connection, Request, response
 from harness.sandbox.shop.metrics import Metrics
@@ -43,16 +44,22 @@ class Slots:
         return self._free_at[slot]
 
 
-class Shop:
-    """Answers the requests of one pod."""
+Keep = Callable[[str], Awaitable[bool]]
+"""Writes an order's id to where orders are kept; whether it was acknowledged."""
 
-    def __init__(self, version: str, pod: str, zone: str) -> None:
+
+class Shop:
+    """Answers the requests of one pod. Orders go to `keep`; None: nowhere."""
+
+    def __init__(self, version: str, pod: str, zone: str, keep: Keep | None = None) -> None:
         self.metrics = Metrics(version)
         self.draining = False
         self._bad = version == "bad"
         self._headers = f"x-pod: {pod}\r\nx-zone: {zone}\r\n"
         self._pod = pod
         self._slots = Slots()
+        self._keep = keep
+        self._kept: set[asyncio.Task[None]] = set()
         self._served = 0  # requests that got a slot
         self._loop = asyncio.get_running_loop()
 
@@ -86,14 +93,28 @@ class Shop:
         self._loop.call_later(due_s - now_s, self._served_one, connection, route, now_s, self._served)
 
     def _served_one(self, connection: Connection, route: str, began_s: float, number: int) -> None:
-        self.metrics.inflight -= 1
         if self._bad and number % BAD_ERROR_EVERY == 0:
             answer = self._text(500, "bad release\n")
+        elif route == "/orders" and self._keep is not None:
+            task = self._loop.create_task(self._keep_one(connection, began_s, number, self._keep))
+            self._kept.add(task)
+            task.add_done_callback(self._kept.discard)
+            return
         elif route == "/orders":
-            answer = self._json(201, b'{"order":"%s-%d"}' % (self._pod.encode(), number))
+            answer = self._ordered(number)
         else:
             answer = self._json(200, ITEMS)
+        self.metrics.inflight -= 1
         self._answer(connection, route, began_s, answer)
+
+    async def _keep_one(self, connection: Connection, began_s: float, number: int, keep: Keep) -> None:
+        kept = await keep(f"order.{self._pod}-{number}")
+        self.metrics.inflight -= 1
+        answer = self._ordered(number) if kept else self._text(503, "the order could not be kept\n")
+        self._answer(connection, "/orders", began_s, answer)
+
+    def _ordered(self, number: int) -> bytes:
+        return self._json(201, b'{"order":"%s-%d"}' % (self._pod.encode(), number))
 
     def _answer(self, connection: Connection, route: str, began_s: float, answer: bytes) -> None:
         self.metrics.request(route, int(answer[9:12]), time.monotonic() - began_s)
