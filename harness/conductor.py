@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from harness.drivers.base import Clock, Drivers, SignalSource
 from harness.errors import DriverError, HarnessError, StoppedError
+from harness.history.audit import AuditCompleted, AuditFailed, AuditReadRequested
 from harness.history.events import (
     AbortTripped,
     Body,
@@ -58,6 +59,7 @@ LAST_SCRAPES = 2  # the exporter stays up for so many after the end
 SCRAPE_S = 15.0  # how often Prometheus is taken to scrape, where the plan does not say
 
 S = 1_000_000_000
+_AUDIT = "the data-loss audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,8 @@ class _Conductor:
     rolling_back: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)  # drivers that raised: left alone from then on
     load_done: bool = False
+    audit_asked: bool = False  # to read back
+    audit_done: bool = False
     stop_asked: bool = False
     next_guard_ns: int = 0
     seen_events: int = 0
@@ -152,6 +156,8 @@ class _Conductor:
             early += self.drivers.cluster.preflight()
         if self.drivers.metrics:
             early += self.drivers.metrics.preflight()
+        if self.drivers.audit:
+            early += self.drivers.audit.preflight()
         workers = self.drivers.load.prepare()
         early.append(Stamped(mono_ns=self.clock.mono_ns(), body=LoadStartRequested(workers=workers)))
         return early
@@ -171,6 +177,8 @@ class _Conductor:
             self._note(self._since_start(stamped.body), stamped.mono_ns)
         self._write(self.record.point_latest)
         self._ask("load", lambda: self.drivers.load.start(self.t0_ns))
+        if audit := self.drivers.audit:
+            self._ask("audit", lambda: audit.start(self.t0_ns))
 
     def _end(self) -> None:
         self._poll()  # what was answered between the last look and the end
@@ -267,6 +275,8 @@ class _Conductor:
             match stamped.body:
                 case LoadStopped():
                     self.load_done = True
+                case AuditCompleted() | AuditFailed():
+                    self.audit_done = True
                 case LoadFailed(detail=detail):
                     self.load_done = True
                     self._bring_down(Status.CRASHED, f"the load generator broke: {detail}")
@@ -322,7 +332,12 @@ class _Conductor:
             return False
         if self.closing_ns is None:
             self.closing_ns = self.clock.mono_ns()
-        return self._waiting_for() is None
+        waiting_for = self._waiting_for()
+        if waiting_for == _AUDIT and not self.audit_asked and (audit := self.drivers.audit):
+            self.audit_asked = True
+            self._note(AuditReadRequested())
+            self._ask("audit", audit.read_back)
+        return waiting_for is None
 
     def _waiting_for(self) -> str | None:
         """What the end of the run still waits for, each within its own bound; None when nothing is left."""
@@ -334,6 +349,8 @@ class _Conductor:
         for window in self._fault_windows():
             if window.fault in self.injected and (reason := self._unsettled(window, waited_s)):
                 return reason
+        if self.drivers.audit and not self.audit_done and "audit" not in self.broken:
+            return _AUDIT  # its driver ends it in time
         if self._metrics_pending() and waited_s < deadline_s + DRAIN_S + self._fetch_s():
             return "Prometheus"
         return None

@@ -6,6 +6,7 @@ The run directory: written in steps while the run goes on, read back for judging
         environment.json             versions, host, argv      history.jsonl      events as they happen
         load/frames.jsonl            the load record           load/health.jsonl  the workers' own health
         load/failures.jsonl          some failed requests
+        audit.jsonl                  acknowledged writes of the data-loss audit
         series.jsonl                 Prometheus samples        chaos/ logs/       journals, ledger, children's output
         verdict.json report.html summary.md junit.xml load.hlog    what judging made of it
 

@@ -109,13 +109,26 @@ class MetricsSource(Driver, Protocol):
 
 class ClusterObserver(Driver, Protocol):
     """
-    Watches pods and endpoints of the plan's cluster.
+    Watches what the plan is about of its cluster: pods, endpoints, nodes, rollouts, leases, warnings, canaries.
 
-    PodSeen, PodGone, EndpointsSeen, WatchGap and CanarySeen are polled; clock readings inside them are absolute.
+    What it sees, and WatchGap for when it saw nothing, is polled; clock readings inside events are absolute.
     """
 
     def preflight(self) -> Sequence[Stamped]:
-        """List once and begin to watch; returns the pods and endpoints that are there. Raises DriverError."""
+        """List once and begin to watch; returns all that is there. Raises DriverError."""
+
+
+class AuditDriver(Driver, Protocol):
+    """Writes to the service while the run lasts, and reads everything back at the end."""
+
+    def preflight(self) -> Sequence[Stamped]:
+        """Show that the service keeps the audit's contract. Blocks, at most 30 s; raises DriverError."""
+
+    def start(self, t0_mono_ns: int) -> None:
+        """Write from `t0_mono_ns` on. AuditStarted is polled."""
+
+    def read_back(self) -> None:
+        """Write no more and read back. AuditCompleted or AuditFailed is polled once, within a bounded time."""
 
 
 class Exporter(Protocol):
@@ -158,10 +171,14 @@ class Drivers:
     metrics: MetricsSource | None
     cluster: ClusterObserver | None
     exporter: Exporter | None = None
+    audit: AuditDriver | None = None
 
     def all(self) -> tuple[tuple[str, Driver], ...]:
         """The drivers there are, by name, in the order in which they are polled."""
-        named = (("cluster", self.cluster), ("faults", self.faults), ("load", self.load), ("metrics", self.metrics))
+        named = (
+            *(("cluster", self.cluster), ("faults", self.faults), ("load", self.load), ("metrics", self.metrics)),
+            ("audit", self.audit),
+        )
         return tuple((name, driver) for name, driver in named if driver is not None)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from harness.history.audit import AuditBody
 from harness.history.sightings import (
     CanaryCounted as CanaryCounted,
     CanarySeen as CanarySeen,
@@ -346,6 +347,7 @@ Body = (
     | QueryWarned
     | QueryProbed
     | AbortTripped
+    | AuditBody
     | Interrupted
     | DriverBroke
 )

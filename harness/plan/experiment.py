@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from harness.plan import catalogue
 from harness.plan.files import Files
 from harness.plan.model import Cluster, Experiment, Observe
 from harness.plan.nodes import At, Entry, nearest, quoted
+from harness.plan.reach import ON_DEPLOYMENT, refusals
 
 EXTENSION = "load-chaos-harness"
+SLOW_S = 0.150  # without a delay to go by: less than Linux waits to send a lost segment again (TCP_RTO_MIN, 200 ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Extension:
+    """What the experiment says to the harness."""
+
+    observe: Observe
+    slow_s: float | None
+    misses: str
 
 
 def experiment_of(at: At, files: Files, *, scenario: str, overrides: At | None, cluster: Cluster) -> Experiment | None:
@@ -33,27 +45,48 @@ def experiment_of(at: At, files: Files, *, scenario: str, overrides: At | None, 
         return None
     before = len(files.problems)
     document, entries = root.plain(), root.entries() or {}
-    observe = _shape(root, entries, document)
-    if len(files.problems) > before or observe is None:
+    said = _shape(root, entries, document)
+    if len(files.problems) > before or said is None:
         return None
     configuration = _configured(at, document, overrides=overrides, cluster=cluster)
-    if not _allowed(overrides or at, configuration, observe, cluster) or len(files.problems) > before:
+    for what in refusals(configuration, said.observe, cluster):
+        (overrides or at).wrong(what)
+    if len(files.problems) > before:
         return None
     document["configuration"] = configuration
     return Experiment(
         name=catalogue.name_of(found[0]),
         path=found[0],
         document=json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":")),
-        observe=observe,
+        observe=said.observe,
         selector=configuration["selector"],
         namespace=configuration["namespace"],
-        zone=configuration["zone"] if observe is Observe.ZONE_CUT else None,
+        zone=_text(configuration.get("zone")),
         max_targets=configuration.get("count"),
+        deployment=_text(configuration.get("deployment")) if said.observe in ON_DEPLOYMENT else None,
+        slow_s=_slow_s(said, configuration) if said.observe is Observe.PATHS_DEGRADED else None,
+        misses=said.misses,
     )
 
 
-def _shape(root: At, entries: Mapping[str, Entry], document: Any) -> Observe | None:
-    """How the effect is observed, when the document has the shape of a Chaos Toolkit experiment."""
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _slow_s(said: _Extension, configuration: Mapping[str, Any]) -> float:
+    """When a probe across was delayed: as the experiment says, else half the delay it asks for, else SLOW_S."""
+    delay_ms = configuration.get("delay_ms")
+    if said.slow_s is not None:
+        return said.slow_s
+    return delay_ms / 2000 if _number(delay_ms) else SLOW_S
+
+
+def _number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _shape(root: At, entries: Mapping[str, Entry], document: Any) -> _Extension | None:
+    """What it says to the harness, when the document has the shape of a Chaos Toolkit experiment."""
     if not isinstance(document, dict):
         return None
     for key in ("title", "description", "method", "configuration", "extensions"):
@@ -71,7 +104,7 @@ def _shape(root: At, entries: Mapping[str, Entry], document: Any) -> Observe | N
         found = entries["configuration"].at.entries() or {}
         for key in {"namespace", "selector"} - set(found):
             entries["configuration"].at.wrong(f"'{key}' is missing; it says what the experiment may touch")
-    return _observe(entries["extensions"].at, document["extensions"]) if "extensions" in entries else None
+    return _extension(entries["extensions"].at, document["extensions"]) if "extensions" in entries else None
 
 
 def _activities(at: At, activities: Any) -> None:
@@ -86,15 +119,21 @@ def _activities(at: At, activities: Any) -> None:
                 item.wrong(f"type {quoted(str(activity['type']))} is neither action nor probe")
 
 
-def _observe(at: At, extensions: Any) -> Observe | None:
+def _extension(at: At, extensions: Any) -> _Extension | None:
     known = [word.value for word in Observe]
     for extension in extensions if isinstance(extensions, list) else ():
         if isinstance(extension, dict) and extension.get("name") == EXTENSION:
-            word = extension.get("observe")
-            if word in known:
-                return Observe(word)
-            at.wrong(f"unknown 'observe' {quoted(str(word))}; {nearest(str(word), known, allowed='allowed')}")
-            return None
+            word, slow_ms = extension.get("observe"), extension.get("slow_ms")
+            if word not in known:
+                at.wrong(f"unknown 'observe' {quoted(str(word))}; {nearest(str(word), known, allowed='allowed')}")
+                return None
+            if slow_ms is not None and not _number(slow_ms):
+                at.wrong(f"slow_ms {quoted(str(slow_ms))} is not a number above 0, in milliseconds")
+            return _Extension(
+                observe=Observe(word),
+                slow_s=slow_ms / 1000 if _number(slow_ms) else None,
+                misses=" ".join(str(extension.get("misses") or "").split()),
+            )
     at.wrong(f"lacks {{name: {EXTENSION}, observe: {' or '.join(known)}}}, which says how its effect is proven")
     return None
 
@@ -103,6 +142,8 @@ def _configured(at: At, document: dict[str, Any], *, overrides: At | None, clust
     """The experiment's configuration with the cluster's and the fault's values filled in."""
     configuration = dict(document["configuration"]) | {"namespace": cluster.namespace, "selector": cluster.selector}
     given = (overrides.entries() if overrides else None) or {}
+    if "deployment" in configuration and cluster.deployment and not {"namespace", "selector"} & set(given):
+        configuration["deployment"] = cluster.deployment
     for key, entry in given.items():
         if key not in document["configuration"]:
             name = catalogue.name_of(at.text() or "")
@@ -120,31 +161,6 @@ def _configured(at: At, document: dict[str, Any], *, overrides: At | None, clust
             continue
         configuration[key] = value
     return configuration
-
-
-def _allowed(at: At, configuration: Mapping[str, Any], observe: Observe, cluster: Cluster) -> bool:
-    """Whether the fault stays inside the service's blast radius; recorded when not."""
-    wrong: list[str] = []
-    count, zone = configuration.get("count"), configuration.get("zone")
-    if configuration["namespace"] != cluster.namespace:
-        wrong.append(
-            f"namespace {quoted(str(configuration['namespace']))} is not the service's '{cluster.namespace}'; remove it"
-        )
-    terms = str(configuration["selector"]).replace(" ", "").split(",")
-    if not set(cluster.selector.replace(" ", "").split(",")) <= set(terms):
-        wrong.append(
-            f"selector {quoted(str(configuration['selector']))} reaches beyond the service's '{cluster.selector}'; "
-            f"narrow it, e.g. '{cluster.selector},tier=web'"
-        )
-    if "count" in configuration and not (isinstance(count, int) and not isinstance(count, bool) and count >= 1):
-        wrong.append(f"count {quoted(str(count))} is not a whole number from 1 on")
-    elif isinstance(count, int) and count > cluster.max_pods:
-        wrong.append(f"count {count} is more than the service's max_pods {cluster.max_pods}; lower it")
-    if observe is Observe.ZONE_CUT and not (isinstance(zone, str) and zone):
-        wrong.append("no zone to cut; write 'with: {zone: ...}'")
-    for what in wrong:
-        at.wrong(what)
-    return not wrong
 
 
 def _sort(value: object) -> str:

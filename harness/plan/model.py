@@ -168,9 +168,7 @@ class Observe(StrEnum):
     ZONE_CUT = "zone-cut"  # canaries across the cut fail while those inside the zone answer; gone: all answer
     PATHS_DEGRADED = "paths-degraded"  # canaries across are slow or fail in part; gone: they are as those inside
     NODES_OUT = "nodes-out"  # a targeted node takes no pods and has no ready one left; gone: it does, all are back
-    ROLLED_OUT = (
-        "rolled-out"  # a pod of a new revision runs; gone: the rollout is complete, or undone
-    )
+    ROLLED_OUT = "rolled-out"  # a pod of a new revision is there; gone: the rollout is complete, or undone
     SCALED_DOWN = "scaled-down"  # the deployment has fewer ready pods than before; gone: as many as before
 
 
@@ -293,6 +291,10 @@ class Load:
     metrics: str | None = None  # "127.0.0.1:9646": where the generator serves its own metrics to Prometheus
 
 
+IN_CLUSTER = "in-cluster"
+"""As a cluster's kubeconfig: none; the service account of the pod that the harness itself runs in."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """Pods that a fault may touch beside the service's own."""
@@ -305,7 +307,7 @@ class Reach:
 class Cluster:
     """Which Kubernetes cluster and how far a fault may reach."""
 
-    kubeconfig: str | None  # absolute path; None: the sandbox's own
+    kubeconfig: str | None  # absolute path, or IN_CLUSTER; None: the sandbox's own
     context: str | None
     namespace: str
     selector: str  # label selector of the service's pods; the blast radius
@@ -353,7 +355,39 @@ class Service:
     prometheus: Prometheus | None
     slis: tuple[Sli, ...]
     health: tuple[HealthPart, ...] = ()  # of the composite health score; empty: none
-    sandbox: Literal["good", "bad"] | None  # wants the local sandbox with this version of the demo shop
+    sandbox: Literal["good", "bad", "store", "store-lossy"] | None  # wants the local sandbox with this demo
+    audit_url: str | None = None  # where a data-loss audit writes, unless the scenario says otherwise
+    source: Source
+
+
+class Count(StrEnum):
+    """What the data-loss audit counts, apart from what was acknowledged. Less is better."""
+
+    LOST = "lost"  # acknowledged, and not there at the end
+    DUPLICATED = "duplicated"  # there more than once at the end
+    STALE = "stale"  # acknowledged, not seen by a read after that, but there at the end
+    UNKNOWN = "unknown"  # written without an answer: it may be there or not, and is never lost
+    REFUSED = "refused"  # answered, but not with success
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRule:
+    """A threshold on one count of the audit; at `warn` and `fail` tier the rule says what is a breach."""
+
+    count: Count
+    tier: Tier
+    rule: Rule
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """The data-loss audit: writes at a rate for as long as the run lasts, and what became of them at the end."""
+
+    url: str
+    rate_per_s: float
+    writers: int
+    rules: tuple[AuditRule, ...]  # at least one of them warns or fails
     source: Source
 
 
@@ -368,4 +402,5 @@ class Plan:
     faults: tuple[Fault, ...]  # in time order
     end_s: float
     time_scale: float
+    audit: Audit | None = None
     source: Source

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.errors import PlanError, Problem
 from harness.plan import catalogue
+from harness.plan.audit import audit_of
 from harness.plan.baseline import FindMeasured, settled
 from harness.plan.check import check, fault_named
 from harness.plan.draft import FaultDraft, PhaseDraft, ReplayDraft
@@ -86,6 +87,8 @@ def _plan(path: str, files: Files, time_scale: float, measured: FindMeasured) ->
         return None
     service_at, phases_at, title = fields.get("service"), fields.get("phases"), fields.text("title")
     service = _service(service_at, files) if service_at else None
+    audit_at = fields.get("audit")
+    audit = audit_of(audit_at, service) if audit_at else None
     drafts: tuple[PhaseDraft, ...] = ()
     load: Load | None = None
     if phases_at:
@@ -109,6 +112,7 @@ def _plan(path: str, files: Files, time_scale: float, measured: FindMeasured) ->
         faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
         end_s=phases[-1].end_s,
         time_scale=1.0,
+        audit=audit,
         source=at.source,
     )
 

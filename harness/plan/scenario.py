@@ -20,7 +20,7 @@ from harness.plan.rules import RuleError, order_problems, rule_of
 from harness.plan.service import ServiceFile
 from harness.units import show
 
-KEYS = (("service", "title", "phases"), ())
+KEYS = (("service", "title", "phases"), ("audit",))
 PHASE_KEYS = (("name",), ("load", "duration", "replay", "ramp", "settle", "judge", "faults", "thresholds", "timings"))
 REPLAY_KEYS = (("file",), ("speed",))
 THRESHOLD_KEYS = (("sli",), ("target", "warn", "fail", "abort", "each", "min_samples", "severity", "runbook"))

@@ -5,20 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
+from harness import units
 from harness.plan import catalogue
 from harness.plan.files import Files
 from harness.plan.load import LoadFile, load_of
-from harness.plan.model import Cluster, Load, Prometheus, Service, Sli
+from harness.plan.model import IN_CLUSTER, Cluster, Load, Prometheus, Reach, Service, Sli
 from harness.plan.nodes import At, Fields, quoted
 from harness.plan.slis import health_of, slis_of
+
+Demo = Literal["good", "bad", "store", "store-lossy"]
+STORES = ("store", "store-lossy")  # with the demo store beside the shop
 
 SANDBOX_URL = "sandbox:"
 """Stands for an address that only the running sandbox knows, until the plan is bound to it."""
 
-KEYS = (("title", "load", "slis"), ("sandbox", "url", "cluster", "prometheus", "health"))
-CLUSTER_KEYS = (("namespace", "selector"), ("deployment", "max_pods", "kubeconfig", "context"))
+KEYS = (("title", "load", "slis"), ("sandbox", "url", "cluster", "prometheus", "health", "audit_url"))
+CLUSTER_KEYS = (
+    ("namespace", "selector"),
+    ("deployment", "max_pods", "max_share", "max_nodes", "also", "uid", "dead_man", "kubeconfig", "context"),
+)
+REACH_KEYS = (("namespace", "selector"), ())
+DEAD_MAN_LEAST_S = 3.0  # it is renewed three times as often, over a network
 PROMETHEUS_KEYS = (("scrape_interval", "selector"), ("timeout", "url", "headers", "ca_file", "verify"))
 
 _URL = re.compile(r"https?://[^\s/]+\S*")
@@ -46,9 +55,9 @@ def service_of(at: At, files: Files) -> ServiceFile | None:
     fields = at.fields(*KEYS)
     if fields is None:
         return None
-    sandbox = cast("Literal['good', 'bad'] | None", fields.choice("sandbox", ("good", "bad")))
+    sandbox = cast("Demo | None", fields.choice("sandbox", get_args(Demo)))
     local = "sandbox" in fields.values
-    url = _address(fields, local=local)
+    url, audit_url = _address(fields, local=local), _audit_url(fields.get("audit_url"), sandbox)
     load_at = fields.get("load")
     load = load_of(load_at, files) if load_at else None
     cluster = _cluster(fields.get("cluster"), files, local=local)
@@ -69,6 +78,7 @@ def service_of(at: At, files: Files) -> ServiceFile | None:
             slis=tuple(sli for sli in slis.values() if sli),
             health=health,
             sandbox=sandbox,
+            audit_url=audit_url,
             source=at.source,
         )
     return ServiceFile(
@@ -92,6 +102,20 @@ def _address(fields: Fields, *, local: bool) -> str | None:
     if at is None:
         fields.at.wrong("'url' is missing; give it, or write 'sandbox: good' in the service to use the local sandbox")
         return None
+    return url_of(at)
+
+
+def _audit_url(at: At | None, sandbox: Demo | None) -> str | None:
+    """Where the data-loss audit writes: as given, or the sandbox's store."""
+    if sandbox not in STORES:
+        return url_of(at) if at else None
+    if at is not None:
+        at.wrong("comes from the sandbox at run time; remove it, or remove 'sandbox'")
+    return SANDBOX_URL
+
+
+def url_of(at: At) -> str | None:
+    """The text as an address without a slash at its end; None, recorded, when it is none."""
     text = at.text()
     if text is not None and not _URL.fullmatch(text):
         at.wrong(f"{quoted(text)} is not an address; write e.g. http://127.0.0.1:8080")
@@ -103,18 +127,17 @@ def _cluster(at: At | None, files: Files, *, local: bool) -> Cluster | None:
     fields = at.fields(*CLUSTER_KEYS) if at else None
     if fields is None:
         return None
-    for key in ("kubeconfig", "context"):
-        value = fields.get(key)
-        if local and value is not None:
-            value.wrong("comes from the sandbox at run time; remove it, or remove 'sandbox'")
-        if not local and value is None:
-            fields.at.wrong(f"'{key}' is missing; a fault must never reach a cluster that was not named")
+    kubeconfig = _kubeconfig(fields, files, local=local)
     namespace, selector = fields.text("namespace"), fields.text("selector")
-    kubeconfig = fields.text("kubeconfig")
-    max_pods = fields.whole("max_pods", 1, least=1)
-    if kubeconfig and not kubeconfig.startswith("~"):  # the Kubernetes client knows the home folder
-        kubeconfig = files.absolute(catalogue.beside(fields.at.path, kubeconfig))
-    if namespace is None or selector is None or max_pods is None:
+    max_pods, max_nodes = fields.whole("max_pods", 1, least=1), fields.whole("max_nodes", 0)
+    max_share = _share(fields.get("max_share"))
+    also = tuple(_reach(item) for item in fields.items("also"))
+    dead_man_s = fields.positive("dead_man", "s", 30.0)
+    if dead_man_s is not None and dead_man_s < DEAD_MAN_LEAST_S:
+        fields.values["dead_man"].wrong(f"must be at least {DEAD_MAN_LEAST_S:g}s; it is renewed every third of it")
+    if namespace is None or selector is None or max_pods is None or max_nodes is None:
+        return None
+    if max_share is None or dead_man_s is None:
         return None
     return Cluster(
         kubeconfig=kubeconfig,
@@ -123,7 +146,43 @@ def _cluster(at: At | None, files: Files, *, local: bool) -> Cluster | None:
         selector=selector,
         deployment=fields.text("deployment"),
         max_pods=max_pods,
+        max_share=max_share,
+        max_nodes=max_nodes,
+        also=tuple(reach for reach in also if reach),
+        uid=fields.text("uid"),
+        dead_man_s=dead_man_s,
     )
+
+
+def _kubeconfig(fields: Fields, files: Files, *, local: bool) -> str | None:
+    """The kubeconfig's path, `in-cluster`, or None for the sandbox's own."""
+    inside = bool((at := fields.get("kubeconfig")) and at.says(IN_CLUSTER))
+    for key in ("kubeconfig", "context"):
+        value = fields.get(key)
+        if local and value is not None:
+            value.wrong("comes from the sandbox at run time; remove it, or remove 'sandbox'")
+        elif inside and key == "context" and value is not None:
+            value.wrong(f"is a kubeconfig's, and kubeconfig is {IN_CLUSTER}; remove it")
+        elif not local and value is None and not inside:
+            fields.at.wrong(f"'{key}' is missing; a fault must never reach a cluster that was not named")
+    written = fields.text("kubeconfig")
+    if written is None or inside or written.startswith("~"):  # the Kubernetes client knows the home folder
+        return written
+    return files.absolute(catalogue.beside(fields.at.path, written))
+
+
+def _share(at: At | None) -> float | None:
+    share = at.read(lambda text: units.quantity(text, "ratio")) if at else 0.8
+    if at and share is not None and not 0 < share <= 1:
+        at.wrong(f"{quoted(str(at.node.value))} is not a percentage above 0% and up to 100%")
+        return None
+    return share
+
+
+def _reach(at: At) -> Reach | None:
+    fields = at.fields(*REACH_KEYS)
+    namespace, selector = (fields.text("namespace"), fields.text("selector")) if fields else (None, None)
+    return Reach(namespace=namespace, selector=selector) if namespace and selector else None
 
 
 def _prometheus(at: At | None, files: Files, *, local: bool) -> Prometheus | None:

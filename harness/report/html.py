@@ -14,6 +14,7 @@ from harness.history.run import Run
 from harness.history.views import FaultWindow, fault_windows
 from harness.plan.model import Fault
 from harness.report import charts, rows, words
+from harness.report.audit import audit_rows, example_rows
 from harness.report.timeline import Timeline, timeline
 from harness.report.waterfall import waterfall
 from harness.verdict.model import Verdict
@@ -37,6 +38,9 @@ def page(run: Run, verdict: Verdict, *, environment: Mapping[str, str], scenario
         falls=[fall for fall in falls if fall[1]],
         impacts=rows.impact_rows(verdict),
         load=rows.load_rows(verdict),
+        audit=verdict.audit,
+        audit_rules=audit_rows(verdict),
+        audit_examples=example_rows(verdict),
         with_health=any(result.health is not None for result in verdict.phases),
         errors=rows.error_rows(run),
         failures=rows.failure_rows(run),

@@ -1,5 +1,6 @@
 """
-The verdict as JUnit XML: one test suite per phase, one test case per threshold, timing rule and validity check.
+The verdict as JUnit XML: one test suite per phase, one test case per threshold, timing rule, rule of the audit and
+validity check.
 
 `warn` is a passed case with a note, `fail` is a <failure>. `inconclusive` is an <error>, never <skipped>: CI systems
 show skipped tests as green. Names are stable from run to run, so that trends work.
@@ -14,7 +15,7 @@ from xml.dom.minidom import parseString
 from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from harness.report import words
-from harness.verdict.model import Check, Finding, Outcome, TimingFinding, Verdict
+from harness.verdict.model import AuditFinding, Check, Finding, Outcome, TimingFinding, Verdict
 
 NOT_XML = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 
@@ -37,6 +38,7 @@ def _suites(verdict: Verdict) -> Iterable[tuple[str, list[TestCase]]]:
         if cases:
             yield phase.name, cases
     cases = [_timing_case(verdict, one) for one in verdict.timings if one.outcome]
+    cases += [_audit_case(verdict, one) for one in (verdict.audit.findings if verdict.audit else ())]
     cases += [_check_case(verdict, one) for one in verdict.validity if one.phase is None]
     cases.append(_whole_case(verdict))
     yield "run", cases
@@ -54,6 +56,12 @@ def _timing_case(verdict: Verdict, finding: TimingFinding) -> TestCase:
     name = f"{finding.fault} {finding.timing.value} {tier}{finding.rule}"
     message = f"{finding.detail} [{words.timing(finding)}; {finding.reason.value}] {finding.source}"
     return _case(f"{verdict.scenario}.timings", name, finding.outcome, message)
+
+
+def _audit_case(verdict: Verdict, finding: AuditFinding) -> TestCase:
+    name = f"{finding.count.value} {finding.tier.value} {finding.rule}"
+    message = f"{finding.detail} [{finding.reason.value}] {finding.source}"
+    return _case(f"{verdict.scenario}.audit", name, finding.outcome, message)
 
 
 def _check_case(verdict: Verdict, check: Check) -> TestCase:

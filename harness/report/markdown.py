@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.history.run import Run
 from harness.report import rows, words
+from harness.report.audit import audit_rows, example_rows
 from harness.verdict.model import Outcome, Verdict
 
 BYTES_MAX = 60_000  # comments end at 64 kB; a job summary above 1 MiB is thrown away whole
@@ -19,6 +20,7 @@ def summary(run: Run, verdict: Verdict, directory: str) -> str:
         _breached(verdict),
         _timings(run, verdict),
         _impacts(verdict),
+        _audit(verdict),
         _untested(run),
     )
     top = "\n\n".join(filter(None, sections))
@@ -81,6 +83,16 @@ def _impacts(verdict: Verdict) -> str:
 def _untested(run: Run) -> str:
     lines = [f"- {_cell(name)}: {_cell(misses)}" for name, misses in rows.untested_rows(run)]
     return "### Not tested\n\n" + "\n".join(lines) if lines else ""
+
+
+def _audit(verdict: Verdict) -> str:
+    if verdict.audit is None:
+        return ""
+    lines = [(_mark(row.outcome), row.count, row.value, row.rule, row.detail) for row in audit_rows(verdict)]
+    examples = [(row.count, f"`{row.id}`", row.acknowledged, row.near) for row in example_rows(verdict)]
+    text = f"### Data-loss audit\n\n{_cell(verdict.audit.detail)}\n\n"
+    text += _table(("", "count", "value", "rule", "why"), lines)
+    return f"{text}\n\n{_table(('count', 'id', 'acknowledged at', 'fault'), examples)}" if examples else text
 
 
 def _rules(verdict: Verdict) -> str:

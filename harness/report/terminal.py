@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.history.run import Run
 from harness.report import rows, words
+from harness.report.audit import AuditRow, ExampleRow, audit_rows, example_rows
 from harness.verdict.model import Outcome, Verdict
 
 STYLE = {Outcome.PASS: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "magenta"}
@@ -44,6 +45,7 @@ def summary(run: Run, verdict: Verdict, directory: str) -> RenderableType:
         ("rules", _rules(verdict)),
         ("timings", _timings(run, verdict)),
         ("impacts", _impacts(verdict)),
+        ("data-loss audit", _audit(verdict)),
         ("load", _load(run, verdict)),
         ("validity", _validity(verdict)),
         ("not tested", _untested(run)),
@@ -144,6 +146,25 @@ def _untested(run: Run) -> RenderableType | None:
     """What the faults that were played cannot show, in the words of their experiments."""
     lines = [Text(f"{name}: {misses}", overflow="fold") for name, misses in rows.untested_rows(run)]
     return Group(*lines) if lines else None
+
+
+def _audit(verdict: Verdict) -> RenderableType | None:
+    """The rules, the counts, and the first id of each kind of loss with the fault nearest to it."""
+    table = _table(
+        (row.outcome, (row.count, row.value, row.rule if row.outcome is Outcome.PASS else _why_not_kept(row)))
+        for row in audit_rows(verdict)
+    )
+    if verdict.audit is None:
+        return None
+    first: dict[str, ExampleRow] = {}
+    for row in example_rows(verdict):
+        first.setdefault(row.count, row)
+    told = (Text(one.told) for one in first.values())
+    return Group(*([table] if table else []), Text(verdict.audit.detail), *told)
+
+
+def _why_not_kept(row: AuditRow) -> str:
+    return f"{row.rule} ({row.detail}) {row.source}"
 
 
 def _load(run: Run, verdict: Verdict) -> RenderableType:

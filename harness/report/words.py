@@ -7,6 +7,7 @@ from typing import Any
 
 from harness import units
 from harness.history import events as ev
+from harness.history.audit import AuditCompleted, AuditFailed, AuditReadRequested, AuditStarted
 from harness.verdict.model import Finding, Outcome, TimingFinding
 
 SYMBOL = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?"}
@@ -152,6 +153,10 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.QueryWarned: lambda e: f"Prometheus on {e.sli} in {e.phase}: {'; '.join(e.warnings)}",
     ev.QueryProbed: lambda e: f"{e.sli}: {e.detail}",
     ev.AbortTripped: lambda e: f"ABORT: {e.sli} {e.rule} in {e.phase}",
+    AuditStarted: lambda e: f"audit: {plural(e.writers, 'writer')} write {rate(e.rate_per_s)} to {e.url}",
+    AuditReadRequested: lambda _: "audit: told to read everything back",
+    AuditCompleted: lambda e: f"audit: {e.lost} of {e.acknowledged} acknowledged writes lost",
+    AuditFailed: lambda e: f"audit: NOTHING FOUND OUT: {e.detail}",
     ev.Interrupted: lambda e: f"interrupted by {e.signal}",
     ev.DriverBroke: lambda e: f"driver {e.driver} broke: {e.detail}",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.plan.model import Fault, Phase, Plan
+from harness.plan.model import Audit, Fault, Phase, Plan
 from harness.schedule.load import arrivals_before, knots_of
 from harness.units import show
 
@@ -27,6 +27,8 @@ def timeline(plan: Plan) -> str:
 def rows(plan: Plan) -> tuple[Row, ...]:
     """The rows of `timeline`, without their header. What ends in an instant comes before what begins."""
     blocks = [*_phase_blocks(plan), *(block for fault in plan.faults for block in _fault_blocks(fault))]
+    if plan.audit:
+        blocks.append((0.0, 0, _audit_rows(plan.audit)))
     planned = arrivals_before(knots_of(plan), plan.end_s)
     blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{planned:.0f} arrivals planned")]))
     return tuple(row for _, _, block in sorted(blocks, key=lambda block: block[:2]) for row in block)
@@ -79,6 +81,13 @@ def _fault_blocks(fault: Fault) -> Iterator[_Block]:
     rollback_rank = 0 if fault.until_s > fault.at_s else 2
     yield fault.at_s, 2, [(show(fault.at_s, "s"), f"inject {fault.name}", "", "", pods)]
     yield fault.until_s, rollback_rank, [(show(fault.until_s, "s"), f"roll back {fault.name}", "", "", "")]
+
+
+def _audit_rows(audit: Audit) -> list[Row]:
+    """That the audit writes from the start on, and its rules; it reads back after the end."""
+    told = f"{audit.writers} writers, {show(audit.rate_per_s, '/s')} to {audit.url}, read back after the end"
+    rules = [f"{rule.count}: {rule.tier} {rule.rule.text}" for rule in audit.rules]
+    return [(show(0.0, "s"), "data-loss audit", "", "", told), *(("", "", "", "", rule) for rule in rules)]
 
 
 def _line(row: Row, widths: list[int]) -> str:

@@ -8,7 +8,7 @@ from harness.history.events import Event, RunEnded, Status
 from harness.plan.model import Plan, Tier, Unit
 from harness.units import show
 from harness.verdict.interval import TAUS_MIN, Estimate, share_interval
-from harness.verdict.merge import evidence
+from harness.verdict.merge import evidence, weight
 from harness.verdict.model import Check, Finding, Outcome, TimingFinding, Verdict
 
 _MOST = 1000.0  # times as many arrivals; what needs more is called undecidable
@@ -63,7 +63,8 @@ def headline(verdict: Verdict, how: str) -> str:
         kept = sum(1 for finding in verdict.findings if finding.outcome is Outcome.PASS)
         confirmed = sum(1 for check in verdict.validity if check.check == "fault_confirmed")
         faults = f", {_some(confirmed, 'fault')} confirmed and gone" if confirmed else ""
-        return f"{_some(kept, 'threshold')} kept{faults}"
+        audit = f"; {verdict.audit.detail}" if verdict.audit else ""
+        return f"{_some(kept, 'threshold')} kept{faults}{audit}"
     if verdict.status is Status.ABORTED:
         return f"aborted: {how}"
     return _decisive(verdict, how)
@@ -82,6 +83,9 @@ def _decisive(verdict: Verdict, how: str) -> str:
     for finding in verdict.findings:
         if evidence([finding]) == [wanted]:
             return _of_finding(finding)
+    for one in verdict.audit.findings if verdict.audit else ():
+        if weight(one.tier, one.outcome) is wanted:
+            return f"data-loss audit: {one.count.value} {one.rule} ({one.tier.value}): {one.detail}"
     for timing in verdict.timings:
         if evidence([timing]) == [wanted]:
             rule = f"{timing.timing.value} {timing.rule} ({timing.tier})"

@@ -15,6 +15,7 @@ from harness.history.views import FaultWindow, fault_windows, status_of
 from harness.schedule.load import knots_of
 from harness.verdict import validity
 from harness.verdict.agreement import agreement_checks
+from harness.verdict.audit import audit_evidence, audited
 from harness.verdict.case import Case
 from harness.verdict.client import Recorded, tallies, whole_seconds
 from harness.verdict.conditions import checks_of, delivered, limited_by
@@ -92,12 +93,13 @@ def _verdict(run: Run) -> Verdict:
             unhealthy=unhealthy,
         )
     )
+    audit = audited(run.plan, run.events, faults)
     verdicts = [phase_verdict(window, findings, timings, checks) for window in windows]
     verdict = Verdict(
         run=run.name,
         scenario=run.plan.scenario,
         status=status,
-        verdict=run_verdict(status, verdicts, findings, timings, checks),
+        verdict=run_verdict(status, [*verdicts, *audit_evidence(audit)], findings, timings, checks),
         restored=validity.restored(faults),
         headline="",
         phases=tuple(
@@ -107,6 +109,7 @@ def _verdict(run: Run) -> Verdict:
         timings=timings,
         impacts=impacts,
         milestones=milestones_of(run.events, faults),
+        audit=audit,
         validity=checks,
     )
     how = ending(run.events)

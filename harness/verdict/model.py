@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.history.events import Status
-from harness.plan.model import Source, Tier, Timing, Unit
+from harness.plan.model import Count, Source, Tier, Timing, Unit
 
 
 class Outcome(StrEnum):
@@ -46,6 +46,7 @@ class Reason(StrEnum):
     NO_IMPACT = "no_impact"  # a timing of a fault that degraded nothing: zero
     ALREADY_GONE = "already_gone"  # a rollback asked for when nothing was left to undo: zero
     BASELINE_UNHEALTHY = "baseline_unhealthy"  # the service was not well before the fault: nothing shows what it did
+    NOT_READ_BACK = "not_read_back"  # what the data-loss audit wrote was not read back
     CHECK_RAISED = "check_raised"  # judging this raised; the detail says what
 
 
@@ -201,6 +202,46 @@ class PhaseResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFinding:
+    """The outcome of one rule of the data-loss audit; `value` is None where nothing was counted."""
+
+    count: Count
+    tier: Tier
+    rule: str
+    outcome: Outcome
+    reason: Reason
+    value: int | None
+    detail: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditExample:
+    """One id that was lost, duplicated or stale."""
+
+    count: Count
+    id: str
+    acknowledged_s: float | None  # since run start; None: never
+    near: str  # the nearest fault: "0.12s before leader-failover"; empty without faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditResult:
+    """The data-loss audit. Counts are None where it was not read back; written = acknowledged + unknown + refused."""
+
+    url: str
+    acknowledged: int | None = None
+    unknown: int | None = None
+    refused: int | None = None
+    lost: int | None = None
+    duplicated: int | None = None
+    stale: int | None = None
+    examples: tuple[AuditExample, ...] = ()
+    findings: tuple[AuditFinding, ...]
+    detail: str  # the counts in words, or why there are none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The whole verdict of a run; a pure function of the recorded run."""
 
@@ -216,4 +257,5 @@ class Verdict:
     timings: tuple[TimingFinding, ...]
     impacts: tuple[Impact, ...]
     milestones: tuple[Milestone, ...] = ()
+    audit: AuditResult | None = None
     validity: tuple[Check, ...]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.conductor import conduct
+from harness.drivers.audit.fake import FakeAudit
 from harness.drivers.base import Drivers
 from harness.drivers.fake import Degraded, FakeClock, FakeCluster, FakeFaults, FakeLoad, FakeMetrics
 from harness.errors import StoppedError
@@ -181,6 +182,8 @@ class Stage:
     effect: bool = True
     fail: str = ""
     metrics_broken: bool = False
+    lost: int = 0  # what the audit will find, where the plan has one
+    audit_fail: str = ""
     interrupt_at_s: float | None = None
     record_class: type[Record] = Record
 
@@ -192,11 +195,14 @@ class Stage:
         self.record = self.record_class.create(self.results, self.plan, given={}, environment={"started": "2026-11-21"})
         cluster = FakeCluster(self.clock)
         self.faults = FakeFaults(self.plan, self.clock, cluster, effect=self.effect, fail=self.fail)
+        asked = self.plan.audit
+        self.audit = FakeAudit(asked, self.clock, lost=self.lost, fail=self.audit_fail) if asked else None
         self.drivers = Drivers(
             load=FakeLoad(self.plan, self.clock, self.degraded),
             faults=self.faults,
             metrics=FakeMetrics(self.plan, self.clock, broken=self.metrics_broken),
             cluster=cluster,
+            audit=self.audit,
         )
         start_ns = self.clock.mono_ns()
         at_ns = None if self.interrupt_at_s is None else start_ns + round(self.interrupt_at_s * 1e9)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import load, scenario, service, slis
-from harness.plan.model import Limits
+from harness.plan import audit, load, scenario, service, slis
+from harness.plan.model import Limits, Reach
 from harness.plan.parse import parse
 
 TEXT = (Path(__file__).parents[2] / "docs" / "write-a-scenario.md").read_text(encoding="utf-8")
@@ -18,12 +18,15 @@ TABLES = {
     "Threshold": scenario.THRESHOLD_KEYS,
     "Fault": scenario.FAULT_KEYS,
     "Timing": scenario.TIMING_KEYS,
+    "Audit": audit.AUDIT_KEYS,
+    "Audit threshold": audit.AUDIT_THRESHOLD_KEYS,
     "Service": service.KEYS,
     "Load": load.LOAD_KEYS,
     "Stream": load.STREAM_KEYS,
     "Limits": load.LIMIT_KEYS,
     "Remote": load.REMOTE_KEYS,
     "Cluster": service.CLUSTER_KEYS,
+    "Reach": service.REACH_KEYS,
     "Prometheus": service.PROMETHEUS_KEYS,
     "SLI from the load record": slis.CLIENT_SLI_KEYS,
     "SLI from Prometheus": slis.PROMETHEUS_SLI_KEYS,
@@ -62,7 +65,7 @@ def test_the_first_example_is_a_plan():
 
 def test_the_examples_together_are_a_plan(reader_of):
     files = {block.split("\n")[0].removeprefix("# "): block for block in blocks() if block.startswith("# scenarios/")}
-    streams, replay, cluster, fault, _, prometheus, histogram, health, limits = (
+    streams, replay, cluster, fault, _, also, prometheus, histogram, health, limits = (
         block for block in blocks() if not block.startswith("# scenarios/")
     )
     addresses, slis = prometheus.split("slis:\n")
@@ -72,7 +75,15 @@ def test_the_examples_together_are_a_plan(reader_of):
         "scenarios/checkout.yaml": files["scenarios/checkout.yaml"] + fault + replay,
         "scenarios/yesterday.txt": "0.5 browse\n12.0345 pay\n",
         "scenarios/services/checkout.yaml": "".join(
-            [service, slis, histogram.removeprefix("slis:\n"), cluster, addresses, health]
+            [
+                service,
+                slis,
+                histogram.removeprefix("slis:\n"),
+                cluster,
+                also.removeprefix("cluster:\n"),
+                addresses,
+                health,
+            ]
         ),
         "scenarios/locustfiles/checkout.py": "",
     }
@@ -86,6 +97,8 @@ def test_the_examples_together_are_a_plan(reader_of):
         "memory",
         "server_p95",
     ]
+    assert plan.service.cluster
+    assert plan.service.cluster.also == (Reach(namespace="payments", selector="app=ledger"),)
     assert [stream.baseline_per_s for stream in plan.service.load.streams] == [320.0, 80.0]
     assert plan.service.load.limits == Limits(start_lag_s=0.005)
     assert sum(part.weight for part in plan.service.health) == pytest.approx(1)

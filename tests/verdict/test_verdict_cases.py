@@ -62,7 +62,7 @@ def test_every_case_says_in_a_line_what_it_is_about() -> None:
     assert [path.stem for path in CASES if not parse(path.read_text(encoding="utf-8")).title.endswith((".", ")"))] == []
 
 
-def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one per kind of expectation
+def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: C901, PLR0911, PLR0912 - one per kind of expectation
     """The expectation as it would have to be written to hold; an interval that holds is repeated as given."""
     match what:
         case ["run", _]:
@@ -74,6 +74,14 @@ def observed(verdict: Verdict, what: list[str]) -> str:  # noqa: PLR0911 - one p
             return f"phase {name} {phase.verdict.value if phase.verdict else 'unjudged'}"
         case ["impacts", _]:
             return f"impacts {len(verdict.impacts)}"
+        case ["audit", count, tier, _, _]:
+            assert verdict.audit
+            (ruled,) = (one for one in verdict.audit.findings if (one.count.value, one.tier.value) == (count, tier))
+            return f"audit {count} {tier} {ruled.outcome.value} {ruled.reason.value}"
+        case ["example", number, *_]:
+            assert verdict.audit
+            example = verdict.audit.examples[int(number)]
+            return f"example {number} {example.count.value} {example.id} {example.near}".rstrip()
         case ["impact", number, *spans]:
             impact = verdict.impacts[int(number)]
             values = (impact.start_s, impact.end_s)

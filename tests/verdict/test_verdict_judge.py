@@ -149,6 +149,7 @@ def test_the_document_has_the_keys_of_the_published_format_in_order() -> None:
         "timings",
         "impacts",
         "milestones",
+        "audit",
         "validity",
     ]
     assert made["validity"][0] == {  # type: ignore[index]

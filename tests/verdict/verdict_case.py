@@ -9,6 +9,7 @@ Verdict cases in a small notation: a run in a few lines, and what its verdict mu
     rule baseline error_ratio fail > 1% each zone min 500     and at the end `each LABEL`, `min SAMPLES`
     fault pod-delete 40..50 stress pods-replaced     or zone-cut (of zone-a)
     timing pod-delete recovery fail > 10s     in the phase of the fault
+    audit lost fail > 0                       a rule of the data-loss audit
     load                                      one value per second from 0, as in Prometheus' unit tests:
         failed  0x29 0.02 _ 0x3               `0x29` is 30 times 0, `1+2x3` is 1 3 5 7, `_` is nothing recorded
     outage 40.2..41.4 1.0                     this share of arrivals fails between these instants; `… checkout`: of it
@@ -25,6 +26,8 @@ Verdict cases in a small notation: a run in a few lines, and what its verdict mu
     expect check stress load_delivered inconclusive      or `missing`; `expect told load_delivered …`: its detail
     expect why pod-delete recovery …          a timing's detail
     expect impacts 1
+    expect audit lost fail pass within
+    expect example 0 lost a7 0.5s before pod-delete
 
 Rows of `load`: failed, timed_out, dropped, lost (shares of the planned arrivals), latency (seconds, of ok ones),
 lag (seconds, of all), unseen (share of ok arrivals missing from the record).
@@ -44,9 +47,12 @@ from harness.history.load import BINS_PER_SECOND, LoadFrame, WorkerHealth
 from harness.history.run import Run
 from harness.history.series import Series
 from harness.plan.model import (
+    Audit,
+    AuditRule,
     Better,
     ClientMeasure,
     ClientSli,
+    Count,
     Experiment,
     Fault,
     Load,
@@ -113,6 +119,7 @@ class Case:
     phases: list[Phase] = field(default_factory=list)
     rules: list[tuple[str, Threshold]] = field(default_factory=list)
     timings: list[TimingRule] = field(default_factory=list)
+    audit: list[AuditRule] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     load: dict[str, list[float | None]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=lambda: ["GET /"])
@@ -161,6 +168,9 @@ class Case:
             faults=tuple(self.faults),
             end_s=self.phases[-1].end_s,
             time_scale=self.options["time_scale"],
+            audit=Audit(url="http://store", rate_per_s=20.0, writers=4, rules=tuple(self.audit), source=HERE)
+            if self.audit
+            else None,
             source=HERE,
         )
 
@@ -313,6 +323,9 @@ def _line(case: Case, words: list[str], series: dict[str, str]) -> None:  # noqa
             case.faults.append(fault(name, *_span(span), phase=phase, observe=observe))
         case ["timing", name, timing, tier, *rule]:
             case.timings.append(timing_rule(name, timing, tier, " ".join(rule), len(case.timings) + 100))
+        case ["audit", count, tier, *rule]:
+            asked = rule_of(" ".join(rule), Unit.COUNT)
+            case.audit.append(AuditRule(count=Count(count), tier=Tier(tier), rule=asked, source=HERE))
         case ["load" | "health"]:
             pass
         case ["requests", *names]:
@@ -423,6 +436,9 @@ def body(kind: str, values: list[str]) -> ev.Body:
             converted[name] = None if value == "none" else float(value)
         elif types[name] == "int":
             converted[name] = round(float(value) * S) if name.endswith("_ns") else int(value)
+        elif name == "examples":  # of the audit: COUNT:ID:SECONDS, …
+            parts = (part.split(":") for part in value.split(","))
+            converted[name] = tuple((count, id_, round(float(t_s) * S)) for count, id_, t_s in parts)
         elif types[name].startswith("tuple"):
             converted[name] = tuple(value.split(","))
         else:
