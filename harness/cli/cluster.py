@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from harness.drivers.faults.reaper_manifest import install as install_reaper
 from harness.errors import CannotRunError
-from harness.sandbox import Endpoints, default_state_dir
+from harness.sandbox import Endpoints, Version, default_state_dir
 from harness.sandbox import down as sandbox_down
 from harness.sandbox import status as sandbox_status
 from harness.sandbox import up as sandbox_up
 
 
-def up(version: Literal["good", "bad"]) -> str:
+def up(version: Version) -> str:
     """Start the sandbox, or say that it is up already; returns where everything is."""
     running = sandbox_status(default_state_dir())
     if running and running.version != version:
         hint = "harness sandbox down"
         raise CannotRunError(f"the sandbox is up with version {running.version}, not {version}", hint=hint)
-    return _shown(running or sandbox_up(version, default_state_dir(), owned=False))
+    endpoints = running or sandbox_up(version, default_state_dir(), owned=False)
+    install_reaper(endpoints.api_url)
+    return _shown(endpoints)
 
 
 def status() -> str:
@@ -34,10 +35,12 @@ def down() -> str:
 
 
 def _shown(endpoints: Endpoints) -> str:
+    store = (f"  store       {endpoints.store_url}",) if endpoints.store_url else ()
     return "\n".join(
         (
-            f"the sandbox is up (pid {endpoints.pid}), the shop's version is {endpoints.version}",
+            f"the sandbox is up (pid {endpoints.pid}), its version is {endpoints.version}",
             f"  shop        {endpoints.url}",
+            *store,
             f"  prometheus  {endpoints.prometheus_url}",
             f"  kubernetes  {endpoints.api_url}",
             f"  export KUBECONFIG={endpoints.kubeconfig}",

@@ -1,8 +1,9 @@
 """
-`harness doctor --load RATE`: whether this machine can drive that.
+`harness doctor`: whether a scenario's faults may be played (cli.preflight), and whether this machine can drive a load.
 
-Plays the rate for some seconds against a stub that answers after a fixed time, through the same engine, conductor and
-validity checks as a run: whatever the checks find, and every deviation from the stub's time, is this machine's doing.
+For the load it plays the rate for some seconds against a stub that answers after a fixed time, through the same engine,
+conductor and validity checks as a run: whatever the checks find, and every deviation from the stub's time, is this
+machine's doing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from harness import record as records
+from harness.cli.preflight import Examined, examine
 from harness.conductor import conduct
 from harness.drivers.base import Drivers
 from harness.drivers.clock import MonotonicClock
@@ -89,11 +91,11 @@ class Diagnosis:
         return ExitCode.PASS if self.able else ExitCode.INCONCLUSIVE
 
     @property
-    def json(self) -> str:
-        """The diagnosis as one JSON document."""
+    def document(self) -> dict[str, object]:
+        """The diagnosis for programs."""
         checks = [{"check": one.check, "outcome": one.outcome, "detail": one.detail} for one in self.checks]
         head = {"able": self.able, "load_per_s": self.per_s, "workers": self.workers}
-        return json.dumps({**head, **asdict(self.figures), "checks": checks, "advice": self.advice}, indent=1)
+        return {**head, **asdict(self.figures), "checks": checks, "advice": self.advice}
 
     @property
     def text(self) -> str:
@@ -112,6 +114,39 @@ class Diagnosis:
         lines += [f"  {one.check:<14}  {_MARKS[one.outcome]:<4}  {one.detail}" for one in self.checks]
         lines.append(f"{'yes' if self.able else 'no'}: {self.advice}")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What the doctor says: of a scenario, of a load, or of both."""
+
+    examined: Examined | None
+    diagnosis: Diagnosis | None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of the two the one of higher concern: a refusal, then an inability."""
+        codes = [found.exit_code for found in (self.examined, self.diagnosis) if found]
+        return next((code for code in codes if code is not ExitCode.PASS), ExitCode.PASS)
+
+    @property
+    def json(self) -> str:
+        """As one JSON document: the load's, or with a scenario `preflight` and `load`, which is null if not asked."""
+        load = self.diagnosis.document if self.diagnosis else None
+        whole = {"preflight": self.examined.document, "load": load} if self.examined else load
+        return json.dumps(whole, indent=1, ensure_ascii=False)
+
+    @property
+    def text(self) -> str:
+        """As short tables."""
+        return "\n\n".join(found.text for found in (self.examined, self.diagnosis) if found)
+
+
+def consult(scenario: str | None, *, results: Path, per_s: float | None, workers: int | None) -> Advice:
+    """Examine the scenario and try the load, where they are given; raises HarnessError when one cannot be tried."""
+    examined = examine(scenario, results=results) if scenario is not None else None
+    diagnosis = diagnose(per_s, workers) if per_s is not None else None
+    return Advice(examined=examined, diagnosis=diagnosis)
 
 
 def diagnose(per_s: float, workers: int | None) -> Diagnosis:

@@ -52,10 +52,12 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 
 
 class ShopVersion(StrEnum):
-    """The versions of the demo shop that the sandbox can run."""
+    """What the sandbox can start with: the demo shop, a bad release of it, the shop with the store or a lossy store."""
 
     GOOD = "good"
     BAD = "bad"
+    STORE = "store"
+    STORE_LOSSY = "store-lossy"
 
 
 class Form(StrEnum):
@@ -184,16 +186,27 @@ def _rate(text: str) -> float:
 
 @app.command()
 def doctor(
-    load: Annotated[float, typer.Option("--load", parser=_rate, metavar="RATE", help="Such as 5000/s.")],
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="As in a service file; else one per core.")
+    scenario: Annotated[str | None, typer.Argument(help="Whose preflight to play: a name or a path.")] = None,
+    load: Annotated[
+        float | None, typer.Option("--load", parser=_rate, metavar="RATE", help="To drive from here, such as 5000/s.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="For --load: as in a service file; else one per core.")
+    ] = None,
+    results: Results = RESULTS,
     as_json: Json = False,  # noqa: FBT002
 ) -> None:
-    """Say whether this machine can drive a load, from ten seconds against a stub; exit 0 yes, 3 no, 4 not tried."""
-    from harness.cli.doctor import diagnose
+    """
+    Say whether a scenario's faults may be played (exit 0 yes, 4 no), and whether this machine can drive a load (0, 3).
 
-    done = diagnose(load, workers)
+    With SCENARIO all that a run checks in its cluster before load starts, actions rehearsed there, nothing changed.
+    With --load ten seconds of it against a stub. Warnings are no no; exit 4 also when it could not be tried.
+    """
+    if scenario is None and load is None:
+        raise typer.BadParameter("give a scenario, or --load RATE, or both")
+    from harness.cli.doctor import consult
+
+    done = consult(scenario, results=results, per_s=load, workers=workers)
     typer.echo(done.json if as_json else done.text)
     raise typer.Exit(done.exit_code)
 
@@ -213,17 +226,44 @@ def worker(
 
 
 @app.command()
-def heal(results: Results = RESULTS) -> None:
-    """Undo faults that dead runs left behind; exit 5 if one could not be undone."""
-    from harness.cli.run import heal_leftovers
+def heal(
+    results: Results = RESULTS,
+    service: Annotated[
+        list[str] | None,
+        typer.Option("--service", help="A service whose cluster to look at too: from scenarios/services/, or a path."),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            help="In clusters only what this run left, alive or not: SCENARIO/RUN-ID. Of its own, if no --service.",
+        ),
+    ] = None,
+) -> None:
+    """
+    Undo faults that dead runs left behind; exit 5 if one could not be undone.
 
-    for line in heal_leftovers(results) or ("nothing to heal",):
+    Without options: what the ledgers of the runs in --results say. With --service also what any run, of any machine,
+    left in that service's cluster, unless it is alive, that is, renews its Lease.
+    """
+    from harness.cli.healing import heal_all
+
+    for line in heal_all(results, tuple(service or ()), run):
+        typer.echo(line)
+
+
+@app.command()
+def halt(results: Results = RESULTS) -> None:
+    """End every live run's faults now, then its load, from another terminal; exit 5 if a fault is not proven undone."""
+    from harness.cli.healing import halt_runs
+
+    for line in halt_runs(results):
         typer.echo(line)
 
 
 @sandbox.command("up")
 def sandbox_up(
-    version: Annotated[ShopVersion, typer.Option(help="The demo shop's version.")] = ShopVersion.GOOD,
+    version: Annotated[ShopVersion, typer.Option(help="What runs in it.")] = ShopVersion.GOOD,
 ) -> None:
     """Start the local cluster, the demo shop and its Prometheus; they stay until `harness sandbox down`."""
     from harness.cli.cluster import up

@@ -8,29 +8,31 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from harness.cli.files import load_plan, read
+from harness.cli.healing import heal_before, heal_leftovers
 from harness.cli.judging import Judged, judge_directory
 from harness.cli.live import watching
 from harness.conductor import conduct
 from harness.drivers import target
+from harness.drivers.audit.driver import AuditDriver
 from harness.drivers.base import Drivers
+from harness.drivers.chaos import ledger
 from harness.drivers.chaos.driver import ChaosDriver
-from harness.drivers.chaos.heal import heal
-from harness.drivers.chaos.ledger import State
 from harness.drivers.clock import MonotonicClock
+from harness.drivers.faults.reaper_manifest import install as install_reaper
 from harness.drivers.kubernetes.driver import KubernetesObserver
 from harness.drivers.locust.driver import LocustDriver
 from harness.drivers.metrics import MetricsServer
 from harness.drivers.prometheus import PrometheusSource
 from harness.drivers.signals import Signals
-from harness.errors import CannotRunError, ExitCode, HarnessError
+from harness.errors import CannotRunError, HarnessError
 from harness.plan.bind import bound
 from harness.plan.model import Plan
 from harness.record import Record
@@ -51,34 +53,22 @@ _PACKAGES = (
 ANY_PORT = "127.0.0.1:0"
 
 
-class NotRestoredError(HarnessError):
-    """Faults of a dead run could not be undone; nothing new may be injected before they are."""
-
-    exit_code = ExitCode.NOT_RESTORED
-
-
 def run_scenario(scenario: str, *, results: Path, time_scale: float, plain: bool) -> Judged:
     """Run a scenario given by name or path, judge it, write its reports; raises HarnessError when it cannot be run."""
     plan = load_plan(scenario, results=results, time_scale=time_scale)
     for line in heal_leftovers(results):
         _say(line)
-    with Signals() as signals, _target(plan, signals) as (ready, local):
+    with Signals() as signals, at_target(plan, signals) as (ready, local):
         with signals.raising():
             target.reach(ready.service.url)
+            for line in heal_before(ready.service.cluster, results, faults=bool(ready.faults)):
+                _say(line)
         with _exporter(ready, local) as exporter:
             record = Record.create(results, ready, given=_given(ready), environment=_environment())
             _say(f"getting ready; the record is {record.directory}")
-            _conduct(ready, record, signals, exporter, plain=plain)
+            with _owned(ready, record):
+                _conduct(ready, record, signals, exporter, plain=plain)
     return judge_directory(record.directory)
-
-
-def heal_leftovers(results: Path) -> Sequence[str]:
-    """Undo what dead runs left behind, a line for each; raises NotRestoredError when one could not be undone."""
-    healed = heal(results)
-    lines = [f"heal: {item.run}: {item.fault}: {item.detail or 'undone'}" for item in healed]
-    if any(item.outcome is not State.UNDONE for item in healed):
-        raise NotRestoredError("\n".join(lines), hint="see that the cluster answers, then: harness heal")
-    return lines
 
 
 @contextmanager
@@ -97,7 +87,7 @@ def _exporter(plan: Plan, local: Endpoints | None) -> Iterator[MetricsServer | N
 
 
 @contextmanager
-def _target(plan: Plan, signals: Signals) -> Iterator[tuple[Plan, Endpoints | None]]:
+def at_target(plan: Plan, signals: Signals) -> Iterator[tuple[Plan, Endpoints | None]]:
     """The plan bound to its target; a sandbox that was not up is started for the run and ended after it."""
     if plan.service.sandbox is None:
         yield _at_home(plan), None
@@ -107,11 +97,13 @@ def _target(plan: Plan, signals: Signals) -> Iterator[tuple[Plan, Endpoints | No
         _same_version(plan, running)
         yield _bound(plan, running), running
         return
-    _say(f"starting a sandbox with the {plan.service.sandbox} shop")
+    _say(f"starting a sandbox, version {plan.service.sandbox}")
     directory = Path(tempfile.mkdtemp(prefix="lch-sandbox-"))
     try:
         with signals.raising():
             endpoints = sandbox_up(plan.service.sandbox, directory, owned=True)
+            if plan.faults:
+                install_reaper(endpoints.api_url)
         yield _bound(plan, endpoints), endpoints
     finally:
         sandbox_down(directory)
@@ -134,7 +126,13 @@ def _same_version(plan: Plan, running: Endpoints) -> None:
 
 
 def _bound(plan: Plan, endpoints: Endpoints) -> Plan:
-    return bound(plan, url=endpoints.url, kubeconfig=endpoints.kubeconfig, prometheus_url=endpoints.prometheus_url)
+    return bound(
+        plan,
+        url=endpoints.url,
+        kubeconfig=endpoints.kubeconfig,
+        prometheus_url=endpoints.prometheus_url,
+        store_url=endpoints.store_url,
+    )
 
 
 def _conduct(plan: Plan, record: Record, signals: Signals, exporter: MetricsServer | None, *, plain: bool) -> None:
@@ -146,6 +144,7 @@ def _conduct(plan: Plan, record: Record, signals: Signals, exporter: MetricsServ
         metrics=PrometheusSource(plan) if plan.service.prometheus else None,
         cluster=KubernetesObserver(plan, run=record.name, log_dir=logs) if cluster else None,
         exporter=exporter,
+        audit=AuditDriver(plan.audit, run=record.name, directory=record.directory) if plan.audit else None,
     )
     try:
         with watching(plan, plain=plain) as watch:
@@ -157,6 +156,16 @@ def _conduct(plan: Plan, record: Record, signals: Signals, exporter: MetricsServ
     finally:
         drivers.close()
         record.close()
+
+
+@contextmanager
+def _owned(plan: Plan, record: Record) -> Iterator[None]:
+    """Own the run's ledger, by which `harness halt` finds live runs; the driver does that for a plan with faults."""
+    folder = record.directory / "chaos" / ledger.FOLDER
+    with nullcontext() if plan.faults else ledger.owned(folder):
+        if not plan.faults:
+            ledger.sign(folder)
+        yield
 
 
 def _say(line: str) -> None:

@@ -14,14 +14,17 @@ from harness.drivers.base import LoadBatch
 from harness.errors import DriverError
 from harness.history.events import (
     Body,
+    DeploymentSeen,
     EndpointsSeen,
     FaultArmed,
     InjectCompleted,
     InjectFailed,
     LoadStarted,
     LoadStopped,
+    NodeSeen,
     PodGone,
     PodSeen,
+    ReplicaSetSeen,
     RollbackCompleted,
     RollbackFailed,
     RunEnded,
@@ -176,12 +179,12 @@ class FakeLoad:
 
 
 class FakeCluster:
-    """A cluster of ready pods, of which `kill` takes one away and brings a replacement a second later."""
+    """A node of ready pods of one deployment; `kill` takes one away and brings a replacement a second later."""
 
     def __init__(self, clock: FakeClock, pods: int = 6) -> None:
         self._reports = _Reports(clock)
         self._pods = [(f"pod-{number}", f"uid-{number}") for number in range(pods)]
-        self._made = pods
+        self._made = self._wanted = pods
         self.closed = False
 
     @property
@@ -192,22 +195,48 @@ class FakeCluster:
     def preflight(self) -> Sequence[Stamped]:
         """All pods, ready."""
         self.closed = False
-        self._reports.after(0.0, *(self._seen(*pod) for pod in self._pods), self._endpoints(0))
+        node = NodeSeen(node="node-a", zone="zone-a", ready=True, schedulable=True, taints=())
+        self._reports.after(0.0, node, *(self._seen(*pod) for pod in self._pods), *self._counted())
         return self._reports.due()
 
     def kill(self) -> None:
         """The first pod is deleted now; its replacement is ready a second later."""
         name, uid = self._pods.pop(0)
-        self._reports.after(0.0, PodGone(pod=name, uid=uid), self._endpoints(0))
+        self._reports.after(0.0, PodGone(pod=name, uid=uid), *self._counted())
         self._pods.append((f"pod-{self._made}", f"uid-{self._made}"))
         self._made += 1
-        self._reports.after(1.0, self._seen(*self._pods[-1]), self._endpoints(0))
+        self._reports.after(1.0, self._seen(*self._pods[-1]), *self._counted())
 
     def _seen(self, name: str, uid: str) -> PodSeen:
-        return PodSeen(pod=name, uid=uid, zone="zone-a", node="node-a", phase="Running", ready=True, terminating=False)
+        return PodSeen(
+            pod=name,
+            uid=uid,
+            zone="zone-a",
+            node="node-a",
+            phase="Running",
+            ready=True,
+            terminating=False,
+            owner="uid-shop-1",
+        )
 
-    def _endpoints(self, missing: int) -> EndpointsSeen:
-        return EndpointsSeen(service="shop", ready=len(self._pods) - missing)
+    def _counted(self) -> tuple[EndpointsSeen, ReplicaSetSeen, DeploymentSeen]:
+        """The service's endpoints and how the rollout stands, with the pods that there are now."""
+        count, wanted = len(self._pods), self._wanted
+        revision = ReplicaSetSeen(
+            replica_set="shop-1", uid="uid-shop-1", deployment="shop", revision=1, replicas=wanted, ready=count
+        )
+        rollout = DeploymentSeen(
+            deployment="shop",
+            generation=1,
+            observed=1,
+            wanted=wanted,
+            replicas=wanted,
+            updated=wanted,
+            ready=count,
+            available=count,
+            stuck=False,
+        )
+        return EndpointsSeen(service="shop", ready=count, zones=(("zone-a", count),)), revision, rollout
 
     def fds(self) -> Sequence[int]:
         """None: the clock jumps."""

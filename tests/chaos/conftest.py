@@ -83,7 +83,9 @@ class Stage:
     def take(self) -> dict[str, Any]:
         return self.act("take", thing=str(self.thing))
 
-    def fault(self, method: list[Any], rollbacks: list[Any], name: str = "files", **more: Any) -> Fault:
+    def fault(
+        self, method: list[Any], rollbacks: list[Any], name: str = "files", until_s: float = 10, **more: Any
+    ) -> Fault:
         document = {"title": name, "description": "touches files", "method": method, "rollbacks": rollbacks, **more}
         experiment = Experiment(
             name=name,
@@ -95,7 +97,7 @@ class Stage:
             zone=None,
             max_targets=None,
         )
-        return Fault(name=name, experiment=experiment, at_s=0, until_s=10, phase="stress", source=SOURCE)
+        return Fault(name=name, experiment=experiment, at_s=0, until_s=until_s, phase="stress", source=SOURCE)
 
     def plan(self, *faults: Fault) -> Plan:
         return plan_of(*faults)
@@ -108,7 +110,7 @@ class Stage:
             directory=self.directory,
             kubeconfig=None,
             context=None,
-            means=Means(**means),
+            means=Means(**{"undo_s": 0.5, **means}),
         )
         return self.driver
 
@@ -152,4 +154,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     yield stage
     if hasattr(stage, "driver"):
         stage.driver.close()
-    assert stage.processes() == []
+    end = time.monotonic() + 10
+    while left := stage.processes():  # what a killed process leaves notices the end of its input a little later
+        assert time.monotonic() < end, left
+        time.sleep(0.02)

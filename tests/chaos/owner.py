@@ -1,21 +1,34 @@
-"""A stand-in for the conductor that is killed: plays a plan's faults and says what happens, line by line."""
+"""
+A stand-in for the conductor that is killed: plays a plan's faults and says what happens, line by line.
+
+SIGTERM has it undo its faults and leave, as a conductor does; the watchdog ends a fault half a second after its time.
+"""
 
 import json
 import select
+import signal
 import sys
 import time
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from harness.drivers.chaos.driver import ChaosDriver
+from harness.drivers.chaos.driver import ChaosDriver, Means
 from harness.plan.model import Plan
 
 
 def main(plan_file: str, directory: str, run: str) -> None:
     plan = TypeAdapter(Plan).validate_python(json.loads(Path(plan_file).read_text()))
     kubeconfig = plan.service.cluster.kubeconfig if plan.service.cluster else None
-    driver = ChaosDriver(plan, run=run, directory=Path(directory), kubeconfig=kubeconfig, context=None)
+    means = Means(overdue_s=0.5)
+    driver = ChaosDriver(plan, run=run, directory=Path(directory), kubeconfig=kubeconfig, context=None, means=means)
+
+    def leave(*_: object) -> None:
+        (Path(directory).parent / "history.jsonl").write_text('{"seq":0,"t_ns":0,"event":"interrupted"}\n')
+        driver.close()
+        sys.exit()
+
+    signal.signal(signal.SIGTERM, leave)
     driver.preflight()
     say("preflight")
     for fault in plan.faults:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,13 +11,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
 from harness import sandbox
 from harness.drivers.chaos.driver import ChaosDriver
-from harness.errors import PlanError
-from harness.history.events import Body, InjectCompleted, InjectFailed, RollbackCompleted, RollbackFailed, TargetsFrozen
+from harness.drivers.faults.sweeping import sweep_in_child
+from harness.errors import DriverError, PlanError
+from harness.history.events import (
+    Body,
+    HoldLost,
+    InjectCompleted,
+    InjectFailed,
+    RollbackCompleted,
+    RollbackFailed,
+    TargetsFrozen,
+)
 from harness.plan.bind import bound
 from harness.plan.model import Plan
 from harness.plan.parse import parse
@@ -26,7 +37,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 ROOT = Path(__file__).parents[2]
 RUN = "drill/20261121-010203-ab12"
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies"
+CHILD = "harness.drivers.chaos.child"
+WATCHDOG = "harness.drivers.chaos.watchdog"
+KEEPER = "harness.drivers.chaos.keeper"
 JOBS = "/apis/batch/v1/namespaces/shop/jobs"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/shop/leases"
 PODS = "/api/v1/namespaces/shop/pods"
 
 
@@ -37,6 +52,11 @@ class Cluster:
     def names(self, path: str) -> set[str]:
         items = requests.get(self.endpoints.api_url + path, timeout=5).json()["items"]
         return {item["metadata"]["name"] for item in items}
+
+    def renewed(self) -> str:
+        """When the Lease says that it was renewed."""
+        lease = requests.get(f"{self.endpoints.api_url}{LEASES}/lch-harness", timeout=5).json()
+        return str(lease["spec"]["renewTime"])
 
     def plan(self, scenario: str) -> Plan:
         def read(path: str) -> str | None:
@@ -78,13 +98,12 @@ def test_a_pod_is_deleted_among_the_frozen_targets(cluster: Cluster, driving: An
     driver = driving(plan)
     before = cluster.names(PODS)
 
-    (targets,) = (stamped.body for stamped in driver.preflight())
+    targets = next(stamped.body for stamped in driver.preflight() if isinstance(stamped.body, TargetsFrozen))
     driver.inject(fault)
     assert _outcome(driver) == InjectCompleted(fault="pod-delete")
 
     gone = before - cluster.names(PODS)
     assert len(gone) == 1
-    assert isinstance(targets, TargetsFrozen)
     assert gone < set(targets.names)
     driver.rollback(fault)
     assert _outcome(driver) == RollbackCompleted(fault="pod-delete")
@@ -98,15 +117,21 @@ def test_a_zone_is_cut_off_and_reconnected(cluster: Cluster, driving: Any) -> No
 
     driver.inject(fault)
     assert _outcome(driver) == InjectCompleted(fault="zone-partition")
-    assert len(cluster.names(POLICIES)) == len(cluster.names(JOBS)) == 1
+    assert len(cluster.names(POLICIES)) == 1
+    assert cluster.names(LEASES) == {"lch-harness"}
     driver.rollback(fault)
     assert _outcome(driver) == RollbackCompleted(fault="zone-partition")
+    assert cluster.names(POLICIES) == set()
+    driver.close()
 
-    assert cluster.names(POLICIES) == cluster.names(JOBS) == set()
+    assert cluster.names(JOBS) == cluster.names(LEASES) == set()
 
 
-def test_the_zone_of_a_killed_conductor_is_reconnected(cluster: Cluster, tmp_path: Path) -> None:
-    plan = cluster.plan("zone-partition")
+@pytest.mark.parametrize("with_it", [(CHILD,), (CHILD, WATCHDOG)])
+def test_the_zone_of_a_killed_conductor_is_reconnected(
+    cluster: Cluster, tmp_path: Path, with_it: tuple[str, ...]
+) -> None:
+    plan = _soon(cluster.plan("zone-partition"), 3)
     (tmp_path / "plan.json").write_text(json.dumps(asdict(plan)))
     program = str(Path(__file__).parent / "owner.py")
     argv = [sys.executable, program, str(tmp_path / "plan.json"), str(tmp_path / "chaos"), RUN]
@@ -115,21 +140,85 @@ def test_the_zone_of_a_killed_conductor_is_reconnected(cluster: Cluster, tmp_pat
         assert "inject_completed\n" in iter(owner.stdout.readline, "")
         assert cluster.names(POLICIES) != set()
 
+        family = psutil.Process(owner.pid).children()
+        os.kill(owner.pid, signal.SIGSTOP)  # so that it cannot react before its own death
+        for process in family:
+            if any(module in process.cmdline() for module in with_it):
+                process.kill()
         owner.kill()
 
-    begin = time.monotonic()
-    while cluster.names(POLICIES) | cluster.names(JOBS):
-        assert time.monotonic() - begin < 3
-        time.sleep(0.02)
+    _within(15, lambda: cluster.names(POLICIES) == set())
+    _within(30, lambda: cluster.names(JOBS) == cluster.names(LEASES) == set())  # what nobody renews, the cluster ends
+
+
+def test_a_second_run_on_the_same_target_is_refused(cluster: Cluster, driving: Any, tmp_path: Path) -> None:
+    plan = _soon(cluster.plan("zone-partition"), 9)
+    driving(plan).preflight()
+    assert plan.service.cluster is not None
+    directory, kubeconfig = tmp_path / "other" / "chaos", plan.service.cluster.kubeconfig
+    other = ChaosDriver(plan, run="other/1", directory=directory, kubeconfig=kubeconfig, context=None)
+
+    with pytest.raises(DriverError, match="run 'drill_20261121-010203-ab12' holds the Lease lch-harness in namespace"):
+        other.preflight()
+    other.close()
+
+
+def test_whoever_deletes_a_runs_job_ends_its_faults(cluster: Cluster, driving: Any) -> None:
+    plan = _soon(cluster.plan("zone-partition"), 9)
+    driver = driving(plan)
+    driver.preflight()
+    driver.inject(plan.faults[0])
+    assert _outcome(driver) == InjectCompleted(fault="zone-partition")
+
+    for name in cluster.names(JOBS):
+        requests.delete(f"{cluster.endpoints.api_url}{JOBS}/{name}", timeout=5)
+
+    seen = _until(driver, RollbackCompleted)
+    assert [body.detail for body in seen if isinstance(body, HoldLost)] == [
+        "the dead-man Job in namespace 'shop' was deleted"
+    ]
+    assert cluster.names(POLICIES) == set()
+
+
+def test_a_killed_keeper_is_replaced(cluster: Cluster, driving: Any) -> None:
+    plan = _soon(cluster.plan("zone-partition"), 9)
+    driver = driving(plan)
+    driver.preflight()
+    before = cluster.renewed()
+
+    keepers = [one for one in psutil.Process().children() if KEEPER in " ".join(one.cmdline())]
+    for keeper in keepers:
+        keeper.kill()
+    assert keepers != []
+
+    _within(10, lambda: cluster.renewed() != before)
+    assert cluster.names(LEASES) == {"lch-harness"}
+    driver.inject(plan.faults[0])
+    assert _outcome(driver) == InjectCompleted(fault="zone-partition")
+
+
+def test_a_sweep_leaves_nothing_of_a_run(cluster: Cluster, driving: Any) -> None:
+    plan = cluster.plan("zone-partition")
+    driver = driving(plan)
+    driver.preflight()
+    driver.inject(plan.faults[0])
+    assert _outcome(driver) == InjectCompleted(fault="zone-partition")
+
+    undone = sweep_in_child(cluster.endpoints.kubeconfig, None, ["shop"], run=RUN)
+
+    assert "lease/lch-harness" in undone
+    assert cluster.names(POLICIES) == cluster.names(JOBS) == cluster.names(LEASES) == set()
 
 
 def test_a_selector_that_matches_nothing_is_refused_before_anything_happens(cluster: Cluster, driving: Any) -> None:
     plan = cluster.plan("stress-150")
     (fault,) = plan.faults
     nobody = replace(fault, experiment=replace(fault.experiment, selector="app=nobody"))
+    assert plan.service.cluster is not None
+    asked = replace(plan.service, cluster=replace(plan.service.cluster, selector="app=nobody"))
 
     with pytest.raises(PlanError, match="selector 'app=nobody' matches no pod"):
-        driving(replace(plan, faults=(nobody,))).preflight()
+        driving(replace(plan, service=asked, faults=(nobody,))).preflight()
 
 
 def test_a_cluster_that_is_gone_is_reported(cluster: Cluster, driving: Any, tmp_path: Path) -> None:
@@ -145,7 +234,7 @@ def test_a_cluster_that_is_gone_is_reported(cluster: Cluster, driving: Any, tmp_
 
     failed = _outcome(driver, within_s=30)
     assert isinstance(failed, InjectFailed)
-    assert failed.detail.startswith("activity 'delete-pods' failed: ")
+    assert failed.detail.startswith("nothing was injected: activity 'delete-pods' ")
 
 
 @pytest.mark.parametrize(("experiment", "hold"), [("pod-delete", ()), ("zone-partition", ("--var", "hold_s:int=1"))])
@@ -168,6 +257,16 @@ def test_chaos_toolkit_plays_it_as_well(
     assert cluster.names(POLICIES) == set()
 
 
+def _until(driver: ChaosDriver, kind: type, within_s: float = 20) -> list[Body]:
+    seen: list[Body] = []
+    end = time.monotonic() + within_s
+    while not any(isinstance(body, kind) for body in seen):
+        assert time.monotonic() < end, seen
+        seen += [stamped.body for stamped in driver.poll()]
+        time.sleep(0.02)
+    return seen
+
+
 def _outcome(driver: ChaosDriver, within_s: float = 15) -> Body:
     kinds = (InjectCompleted, InjectFailed, RollbackCompleted, RollbackFailed)
     end = time.monotonic() + within_s
@@ -177,3 +276,16 @@ def _outcome(driver: ChaosDriver, within_s: float = 15) -> Body:
                 return stamped.body
         time.sleep(0.01)
     raise AssertionError(f"nothing came of it within {within_s} s")
+
+
+def _soon(plan: Plan, dead_man_s: float) -> Plan:
+    """The plan, of which the cluster keeps nothing for longer than that after it last heard from us."""
+    assert plan.service.cluster is not None
+    return replace(plan, service=replace(plan.service, cluster=replace(plan.service.cluster, dead_man_s=dead_man_s)))
+
+
+def _within(seconds: float, true: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)

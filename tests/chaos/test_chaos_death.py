@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.drivers.chaos import ledger
+from harness.drivers.chaos import halt, ledger
 from harness.drivers.chaos.heal import Healed, heal
 from harness.drivers.chaos.undo import play
 
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.real
 
 RUN = "files/20261121-010203-ab12"
 CHILD = "harness.drivers.chaos.child"
+STANDBY = "harness.drivers.chaos.standby"
 WATCHDOG = "harness.drivers.chaos.watchdog"
 UNDONE, NOT_UNDONE = ledger.State.UNDONE, ledger.State.NOT_UNDONE
 
@@ -131,7 +132,66 @@ def test_the_watchdog_tries_again_when_the_cluster_is_away_for_a_moment(stage: A
     assert not stage.on
 
 
-@pytest.mark.parametrize("delay_ms", [0, 2, 4, 6, 8, 10, 15, 25])
+def test_a_stopped_conductors_fault_is_undone_when_its_time_is_over(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take], until_s=0.5))
+    owner.until("inject_completed")
+
+    os.kill(owner.process.pid, signal.SIGSTOP)
+
+    _takes_s(lambda: not stage.on)
+    _takes_s(lambda: stage.entry()["state"] == "undone")
+
+
+def test_a_dead_standby_is_replaced_by_a_process_that_takes_longer(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+
+    (child,) = stage.processes(CHILD)
+    os.kill(owner.process.pid, signal.SIGSTOP)
+    for process in (*stage.processes(STANDBY), child):
+        process.kill()
+    owner.kill()
+
+    _takes_s(lambda: not stage.on)
+    _takes_s(lambda: stage.processes() == [])
+    assert stage.entry()["state"] == "undone"
+
+
+def test_halting_has_a_live_conductor_undo_its_faults(stage: Any, owning: Any) -> None:
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+
+    (halted,) = halt.halt(stage.results)
+
+    assert (halted.run, halted.faults, halted.killed, halted.problem) == (RUN, 1, False, "")
+    assert not stage.on
+    assert halt.halt(stage.results) == () or owner.process.poll() is None
+    assert owner.process.wait(10) == 0
+
+
+def test_halting_kills_a_conductor_that_does_not_react(
+    stage: Any, owning: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halt, "REACT_S", 0.3)
+    owner = owning(stage.fault([stage.put], [stage.take]))
+    owner.until("inject_completed")
+    os.kill(owner.process.pid, signal.SIGSTOP)
+
+    (halted,) = halt.halt(stage.results)
+
+    assert (halted.run, halted.faults, halted.killed, halted.problem) == (RUN, 1, True, "")
+    assert not stage.on
+
+
+def test_without_a_live_run_there_is_nothing_to_halt(stage: Any) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    _leave(entry, {"title": "t", "description": "d", "method": [], "rollbacks": [stage.take]}, {})
+
+    assert halt.halt(stage.results) == ()
+    assert stage.entry()["state"] == "armed"
+
+
+@pytest.mark.parametrize("delay_ms", [0, 3, 6, 10, 20])
 def test_no_moment_of_death_leaves_a_fault_on(stage: Any, owning: Any, delay_ms: int) -> None:
     owner = owning(stage.fault([stage.put], [stage.take]))
     owner.until("preflight")
@@ -170,7 +230,7 @@ def test_an_undo_that_hangs_is_killed_and_reported(stage: Any) -> None:
     undo = {"title": "t", "description": "d", "method": [], "rollbacks": [slow]}
     _leave(entry, undo, {"PYTHONPATH": os.environ["PYTHONPATH"]})
 
-    why = play(entry, tries=1, timeout_s=1.5)
+    why = play(entry, budget_s=0, timeout_s=1.5)
 
     log = stage.directory / "files.undo.log"
     assert why == f"the undo did not end within 1.5 s and was killed; see {log}"
@@ -199,6 +259,22 @@ def test_heal_does_not_turn_to_another_cluster_when_the_kubeconfig_is_gone(stage
     assert healed.outcome is NOT_UNDONE
     assert healed.detail.startswith(f"the kubeconfig {kubeconfig} is gone; ")
     assert not stage.on
+
+
+def test_heal_does_not_turn_to_another_context_that_the_shell_names(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = stage.directory / "ledger" / "files.json"
+    note = stage.folder / "note"
+    context = {"context": {"type": "env", "key": "KUBERNETES_CONTEXT", "default": "none"}}
+    noted = stage.act("note_run", run="${context}", note=str(note))
+    undo = {"title": "t", "description": "d", "configuration": context, "method": [], "rollbacks": [noted]}
+    _leave(entry, undo, {"PYTHONPATH": os.environ["PYTHONPATH"]})
+    monkeypatch.setenv("KUBERNETES_CONTEXT", "production")
+
+    heal(stage.results)
+
+    assert note.read_text() == "none"
 
 
 @pytest.mark.parametrize("kubeconfig", ["gone", "clusters: [{cluster: {server: 'http://127.0.0.1:9'}}]"])

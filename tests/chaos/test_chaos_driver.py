@@ -1,5 +1,6 @@
 """Faults played for real by Chaos Toolkit in child processes, without a cluster."""
 
+import errno
 import os
 import signal
 import sys
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness.drivers.chaos import ledger
+from harness.drivers.kubernetes.preflight import Found
 from harness.errors import DriverError, PlanError
 from harness.history.events import (
     ActivityCompleted,
@@ -15,6 +18,7 @@ from harness.history.events import (
     FaultArmed,
     InjectCompleted,
     InjectFailed,
+    PreflightChecked,
     RollbackCompleted,
     RollbackFailed,
     TargetsFrozen,
@@ -28,9 +32,13 @@ WATCHDOG = "harness.drivers.chaos.watchdog"
 
 def test_a_fault_is_armed_injected_held_and_rolled_back(stage: Any) -> None:
     fault = stage.fault([stage.put], [stage.take])
-    driver = stage.play(fault, targets=lambda *_: (TargetsFrozen(fault="files", names=("thing",)),))
+    frozen = TargetsFrozen(fault="files", names=("thing",))
+    driver = stage.play(fault, targets=lambda *_: Found(bodies=(frozen,)))
 
-    assert [stamped.body for stamped in driver.preflight()] == [TargetsFrozen(fault="files", names=("thing",))]
+    cannot = "only actions of harness.drivers.faults can be, this one is acts"
+    detail = f"fault 'files': activity 'put': cannot be rehearsed: {cannot}"
+    checked = PreflightChecked(check="rehearsal", ok=False, detail=detail)
+    assert [stamped.body for stamped in driver.preflight()] == [frozen, checked]
     driver.inject(fault)
     stage.until(InjectCompleted)
     assert stage.on
@@ -325,6 +333,21 @@ def test_a_ledger_that_cannot_be_written_lets_nothing_be_injected(stage: Any) ->
 
     failed = stage.until(InjectCompleted, InjectFailed)
     assert failed.detail.startswith("nothing was injected: ")
+    assert not stage.on
+
+
+def test_on_a_full_disk_nothing_is_injected(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger, "write", full)
+    fault = stage.fault([stage.put], [stage.take])
+    driver = stage.play(fault)
+
+    driver.inject(fault)
+
+    what = "nothing was injected: [Errno 28] No space left on device"
+    assert stage.until(InjectCompleted, InjectFailed) == InjectFailed(fault="files", detail=what)
     assert not stage.on
 
 

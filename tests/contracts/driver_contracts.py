@@ -15,12 +15,15 @@ from itertools import pairwise
 from harness.drivers.base import Clock, ClusterObserver, Driver, FaultDriver, MetricsSource
 from harness.history.events import (
     Body,
+    DeploymentSeen,
     EndpointsSeen,
     FaultArmed,
     InjectCompleted,
     InjectFailed,
+    NodeSeen,
     PodGone,
     PodSeen,
+    ReplicaSetSeen,
     RollbackCompleted,
     RollbackFailed,
     Stamped,
@@ -90,7 +93,8 @@ def freezes_targets_and_touches_nothing(subject: FaultSubject) -> None:
     """Preflight gives each fault's targets, stamped in its own time; nothing happens until a fault is injected."""
     with closing(subject.make()) as driver:
         before_ns = subject.clock.mono_ns()
-        (stamped,) = driver.preflight()
+        stamped, *others = [one for one in driver.preflight() if isinstance(one.body, TargetsFrozen)]
+        assert others == []
         assert isinstance(stamped.body, TargetsFrozen)
         assert stamped.body.fault == subject.fault.name
         assert stamped.body.names
@@ -194,7 +198,7 @@ class ClusterSubject:
 
 
 def lists_every_pod_and_the_endpoints(subject: ClusterSubject) -> None:
-    """Preflight shows each pod once, ready, and how many endpoints are; then nothing until something changes."""
+    """Preflight shows each pod, node, endpoints and rollout once, all ready; then nothing until something changes."""
     pods = subject.pods()
     with closing(subject.make()) as observer:
         before_ns = subject.clock.mono_ns()
@@ -202,8 +206,19 @@ def lists_every_pod_and_the_endpoints(subject: ClusterSubject) -> None:
         shown = [body for body in only(seen, PodSeen) if isinstance(body, PodSeen)]
         assert sorted(body.pod for body in shown) == sorted(pods)
         assert all(body.ready and not body.terminating and body.uid and body.zone for body in shown)
-        endpoints = only(seen, EndpointsSeen)
-        assert [body.ready for body in endpoints if isinstance(body, EndpointsSeen)] == [len(pods)]
+        assert {body.node for body in shown} <= {
+            body.node for body in only(seen, NodeSeen) if isinstance(body, NodeSeen)
+        }
+        (endpoints,) = only(seen, EndpointsSeen)
+        assert isinstance(endpoints, EndpointsSeen)
+        assert (endpoints.ready, sum(count for _, count in endpoints.zones)) == (len(pods), len(pods))
+        (revision,) = only(seen, ReplicaSetSeen)
+        (rollout,) = only(seen, DeploymentSeen)
+        assert isinstance(revision, ReplicaSetSeen)
+        assert isinstance(rollout, DeploymentSeen)
+        assert {body.owner for body in shown} == {revision.uid}
+        assert (revision.deployment, revision.ready) == (rollout.deployment, rollout.ready)
+        assert (rollout.ready, rollout.wanted, rollout.stuck) == (len(pods), len(pods), False)
         assert all(before_ns <= stamped.mono_ns <= subject.clock.mono_ns() for stamped in seen)
         assert quiet(observer, subject.clock) == []
 
@@ -227,10 +242,12 @@ def shows_a_pod_go_and_its_replacement_come(subject: ClusterSubject) -> None:
 
 
 def _whole(bodies: Sequence[Body], listed: dict[str, str], pods: set[str]) -> bool:
-    """Whether a pod that was not listed is ready, and as many endpoints as before."""
+    """Whether a pod that was not listed is ready, and as many endpoints and pods of the deployment as before."""
     new = [body for body in bodies if isinstance(body, PodSeen) and body.pod not in listed and body.ready]
     ready = [body.ready for body in bodies if isinstance(body, EndpointsSeen)]
-    return any(body.uid not in listed.values() for body in new) and ready[-1:] == [len(pods)]
+    rollout = [body.ready for body in bodies if isinstance(body, DeploymentSeen)]
+    whole = ready[-1:] == rollout[-1:] == [len(pods)]
+    return any(body.uid not in listed.values() for body in new) and whole
 
 
 def watches_until_closed(subject: ClusterSubject) -> None:

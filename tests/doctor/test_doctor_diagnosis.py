@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from harness.cli import doctor
-from harness.cli.doctor import Diagnosis, Figures, advice
+from harness.cli.doctor import Advice, Diagnosis, Figures, advice
 from harness.errors import ExitCode
 from harness.verdict.model import Check, Outcome
 
@@ -54,7 +54,7 @@ def test_the_table_is_short_and_ends_with_the_answer() -> None:
 
 
 def test_programs_get_the_same_as_json() -> None:
-    told = json.loads(FINE.json)
+    told = json.loads(Advice(examined=None, diagnosis=FINE).json)
 
     assert (told["able"], told["load_per_s"], told["workers"], told["lag_s_p99"]) == (True, 1000.0, 2, 0.0001)
     assert told["checks"] == [{"check": "start_lag", "outcome": "pass", "detail": "p99 100us, 5ms allowed"}]

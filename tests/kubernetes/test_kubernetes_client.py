@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from kube_doubles import kubeconfig
 
+from harness.drivers.chaos.driver import _environment
+from harness.drivers.kubernetes import client
 from harness.drivers.kubernetes.client import ApiClient, ApiError
 from harness.drivers.kubernetes.objects import pods_path, run_hash, run_label, selects
 from harness.errors import DriverError
@@ -24,6 +26,44 @@ def test_a_missing_kubeconfig_is_refused(tmp_path: Path) -> None:
         ApiClient(path, None)
 
     assert str(caught.value) == f"kubernetes: kubeconfig '{path}' is not a file; give the path of one"
+
+
+@pytest.fixture
+def service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What Kubernetes puts into a pod: the account's token and the API server's address."""
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "ca.crt").write_text("a certificate")
+    monkeypatch.setattr(client, "SERVICE_ACCOUNT", tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    return tmp_path
+
+
+def test_in_a_pod_its_service_account_is_used(service_account: Path) -> None:
+    """Its token, and the certificate authority that comes with it, for no server but its own."""
+    api = ApiClient("in-cluster", None)
+    headers: dict[str, str] = {}
+    api._library.update_params_for_auth(headers, [], ["BearerToken"])
+
+    assert (api.url, headers) == ("https://10.0.0.1:443", {"authorization": "bearer secret"})
+    assert api._library.configuration.ssl_ca_cert == str(service_account / "ca.crt")
+    assert api._library.configuration.verify_ssl
+
+
+def test_actions_of_others_find_the_same_service_account() -> None:
+    """By the variable that the Kubernetes actions of Chaos Toolkit know."""
+    inside, outside = (_environment("s/1", kubeconfig, None) for kubeconfig in ("in-cluster", "/k"))
+
+    assert (inside["KUBECONFIG"], inside["CHAOSTOOLKIT_IN_POD"]) == ("in-cluster", "true")
+    assert "CHAOSTOOLKIT_IN_POD" not in outside
+
+
+def test_outside_a_pod_there_is_no_service_account(service_account: Path) -> None:
+    """A pod without a token is told so, rather than served by another server."""
+    (service_account / "token").unlink()
+
+    with pytest.raises(DriverError, match=r"^kubernetes: kubeconfig 'in-cluster': Service token file does not exist"):
+        ApiClient("in-cluster", None)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,10 @@ from chaoslib.experiment import ensure_experiment_is_valid, run_experiment
 from chaoslib.run import RunEventHandler
 from chaoslib.types import Strategy
 
-from harness.drivers.chaos import journal, ledger, lines
+from harness.drivers.chaos import journal, ledger, lines, rehearsal
+from harness.plan.model import IN_CLUSTER
+
+LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _ALWAYS = {"runtime": {"rollbacks": {"strategy": "always"}}}
@@ -72,6 +75,8 @@ class Performance(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
         experiment = load.experiment
         try:
             ensure_experiment_is_valid(experiment)
+            for activity, doubt in rehearsal.rehearsed(experiment):
+                self._say("rehearsed", activity=activity, detail=doubt)
         except Exception as problem:  # importing the experiment's modules may raise anything
             self._say("refused", detail=_one_line(problem))
             return
@@ -226,7 +231,7 @@ def undo(path: Path) -> bool:
     _move_to(entry)
     kubeconfig = entry.environment.get("KUBECONFIG")
     runs: list[dict[str, Any]] = []
-    if kubeconfig and not Path(kubeconfig).exists():
+    if kubeconfig and kubeconfig != IN_CLUSTER and not Path(kubeconfig).exists():
         # chaosk8s would turn to http://localhost without a word.
         failure: str | None = f"the kubeconfig {kubeconfig} is gone"
     else:
@@ -238,7 +243,9 @@ def undo(path: Path) -> bool:
 
 
 def _move_to(entry: ledger.Entry) -> None:
-    """Make this process see what the one saw that played the fault."""
+    """Make this process see what the one saw that played the fault, and nothing of its own that would mean another."""
+    for key in (*ledger.ENVIRONMENT, rehearsal.DRY):
+        os.environ.pop(key, None)
     os.environ.update(entry.environment)
     if Path(entry.folder).is_dir():
         os.chdir(entry.folder)
@@ -265,7 +272,7 @@ def _write_journal(path: Path, content: dict[str, Any]) -> None:
 
 def _one_line(problem: BaseException) -> str:
     text = " ".join(str(problem).split())
-    return text if isinstance(problem, SystemExit) else f"{type(problem).__name__}: {text}"
+    return text if isinstance(problem, (SystemExit, rehearsal.RehearsalError)) else f"{type(problem).__name__}: {text}"
 
 
 def _input_lines() -> Iterator[bytes]:
@@ -286,7 +293,7 @@ def _own_stdout() -> lines.Speaker:
 def main(arguments: list[str]) -> int:
     """Play what standard input says, or `--undo FILE`. Exit code 0 unless the undo failed."""
     speaker = _own_stdout()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=LOG_FORMAT)
     if arguments[:1] == ["--undo"]:
         return 0 if undo(Path(arguments[1])) else 1
     Performance(speaker).play()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import threading
@@ -11,26 +12,29 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.drivers.chaos import ledger
+from harness.drivers.chaos import journal, ledger
 from harness.drivers.chaos.guard import Guard
+from harness.drivers.chaos.hold import Hold
+from harness.drivers.chaos.holding import Holding
 from harness.drivers.chaos.session import Session, Stage
-from harness.drivers.kubernetes.targets import resolve_in_child
+from harness.drivers.kubernetes.preflight import Found, resolve_in_child
 from harness.errors import DriverError, PlanError, Problem
-from harness.history.events import Body, Stamped, TargetsFrozen
-from harness.plan.model import Fault, Plan
+from harness.history.events import Body, HoldLost, Stamped, TargetsFrozen
+from harness.plan.model import IN_CLUSTER, Fault, Plan
 
 T = TypeVar("T")
 
 
-def resolved(plan: Plan, kubeconfig: str | None, context: str | None) -> tuple[TargetsFrozen, ...]:
-    """The pods that each fault of `plan` may touch; none without a cluster. Raises PlanError and DriverError."""
+def resolved(plan: Plan, kubeconfig: str | None, context: str | None) -> Found:
+    """What each fault of `plan` may touch; nothing without a cluster. Raises PlanError and DriverError."""
     cluster = plan.service.cluster
     if cluster is None or kubeconfig is None:
-        return ()
-    return resolve_in_child(plan.faults, kubeconfig=kubeconfig, context=context, max_pods=cluster.max_pods)
+        return Found()
+    return resolve_in_child(plan.faults, cluster, kubeconfig=kubeconfig, context=context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +43,11 @@ class Means:
 
     child: Sequence[str] = (sys.executable, "-m", "harness.drivers.chaos.child")
     watchdog: Sequence[str] = (sys.executable, "-m", "harness.drivers.chaos.watchdog")
-    targets: Callable[[Plan, str | None, str | None], Sequence[TargetsFrozen]] = resolved
+    keeper: Sequence[str] = (sys.executable, "-m", "harness.drivers.chaos.keeper")
+    targets: Callable[[Plan, str | None, str | None], Found] = resolved
     cut_s: float = 5.0  # how long a running activity may take to be cut short before its process is killed
+    undo_s: float = 15.0  # how long an undo that fails is tried again
+    overdue_s: float = 10.0  # the watchdog ends a fault that nobody ended so long after its time
 
 
 class ChaosDriver:
@@ -76,19 +83,28 @@ class ChaosDriver:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._hold: Hold | None = None
+        self._unheld = ""  # why the cluster is not held any more
         self._owned = ExitStack()
         self._closed = False
 
     def preflight(self) -> Sequence[Stamped]:
-        """Freeze the targets, start a child for every fault and have it import what it needs. Blocks for seconds."""
+        """
+        Take hold of the cluster, freeze the targets, and have a child for every fault rehearse it. Blocks for seconds.
+
+        Raises PlanError and DriverError.
+        """
         if not self._plan.faults:
             return ()
-        targets = self._means.targets(self._plan, *self._connection)
-        stamped = [Stamped(mono_ns=time.monotonic_ns(), body=body) for body in targets]
+        self._wait_for(self._take_hold)
+        found = self._means.targets(self._plan, *self._connection)
+        self._freeze(found)
+        stamped = [Stamped(mono_ns=time.monotonic_ns(), body=body) for body in found.bodies]
         problems = self._wait_for(lambda: self._load(self._plan.faults))
         if problems:
             raise PlanError(problems)
-        return stamped
+        checked = [self._session(fault).checked() for fault in self._plan.faults]
+        return [*stamped, *chain.from_iterable(checked)]
 
     def inject(self, fault: Fault) -> None:
         """Arm, then play the method."""
@@ -133,6 +149,16 @@ class ChaosDriver:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def _freeze(self, found: Found) -> None:
+        """Have every child find in its environment which cluster and which objects it may touch. Raises OSError."""
+        cluster = self._plan.service.cluster
+        if found.uid:
+            self._environment["LCH_CLUSTER_UID"] = found.uid
+        for body in found.bodies:
+            if isinstance(body, TargetsFrozen) and cluster is not None:
+                file = ledger.targets_path(self._directory, body.fault)
+                file.write_text(json.dumps(journal.targets(body, found.nodes, cluster)), encoding="utf-8")
+
     # -- between the threads --------------------------------------------------------------------------------------
 
     def _wait_for(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -148,6 +174,7 @@ class ChaosDriver:
             folder = self._directory / ledger.FOLDER
             if not self._owned.enter_context(ledger.owned(folder)):
                 raise DriverError(f"chaos: {folder} belongs to another live run")
+            ledger.sign(folder)
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, name="chaos", daemon=True)
             self._thread.start()
@@ -169,9 +196,42 @@ class ChaosDriver:
             environment=self._environment,
             command=self._means.child,
             cut_s=self._means.cut_s,
-            guard=Guard(self._means.watchdog, self._directory / "watchdog.log", self._unguarded),
+            undo_s=self._means.undo_s,
+            overdue_s=self._means.overdue_s,
+            guard=Guard(
+                self._means.watchdog,
+                self._directory / "watchdog.log",
+                self._end_early,
+                environment=self._environment,
+                modules=sorted({module for fault in self._plan.faults for module in _modules(fault)}),
+            ),
             report=self._report,
         )
+
+    async def _take_hold(self) -> None:
+        """Have the run hold its cluster, where there is one. Raises DriverError."""
+        (kubeconfig, context), cluster = self._connection, self._plan.service.cluster
+        if kubeconfig is None or cluster is None or self._hold is not None:
+            return
+        spaces = {cluster.namespace, *(reach.namespace for reach in cluster.also)}
+        spaces |= {fault.experiment.namespace for fault in self._plan.faults}
+        self._hold = Hold(
+            self._means.keeper,
+            self._directory / "keeper.log",
+            self._let_go,
+            holding=Holding(
+                kubeconfig=kubeconfig,
+                context=context,
+                run=self._run,
+                namespace=cluster.namespace,
+                namespaces=sorted(spaces),
+                dead_man_s=cluster.dead_man_s,
+                uid=cluster.uid,
+            ),
+            environment=self._environment,
+        )
+        await self._hold.take()
+        self._environment["LCH_LEASED"] = "1"
 
     def _session(self, fault: Fault) -> Session:
         if fault.name not in self._sessions:
@@ -189,6 +249,9 @@ class ChaosDriver:
 
     def _play(self, fault: Fault) -> None:
         session = self._session(fault)
+        if self._unheld:
+            session.refuse(self._unheld)
+            return
         session.begin()
         play = asyncio.get_running_loop().create_task(session.play())
         self._plays.add(play)
@@ -200,7 +263,12 @@ class ChaosDriver:
             self._broke = play.exception()
             os.write(self._wake_write, b"!")
 
-    def _unguarded(self, reason: str) -> None:
+    def _let_go(self, reason: str) -> None:
+        self._report(time.monotonic_ns(), HoldLost(detail=reason))
+        self._unheld = f"the run lost its hold on the cluster: {reason}"
+        self._end_early(self._unheld)
+
+    def _end_early(self, reason: str) -> None:
         for session in self._sessions.values():
             session.end_early(reason)
 
@@ -211,6 +279,8 @@ class ChaosDriver:
             await asyncio.wait(self._plays)
         await asyncio.gather(*(session.end() for session in self._sessions.values()))
         await self._stage.guard.close()
+        if self._hold is not None:
+            await self._hold.close()
 
 
 def _environment(run: str, kubeconfig: str | None, context: str | None) -> dict[str, str]:
@@ -218,4 +288,10 @@ def _environment(run: str, kubeconfig: str | None, context: str | None) -> dict[
     environment.pop("KUBERNETES_CONTEXT", None)
     if context is not None:
         environment["KUBERNETES_CONTEXT"] = context
+    if kubeconfig == IN_CLUSTER:
+        environment["CHAOSTOOLKIT_IN_POD"] = "true"  # so that the actions of others find the same cluster
     return environment
+
+
+def _modules(fault: Fault) -> set[str]:
+    return journal.modules_of(json.loads(fault.experiment.document))

@@ -35,49 +35,69 @@ def heal(results_dir: Path) -> tuple[Healed, ...]:
     undone stays in the ledger, is returned as `not_undone`, and is tried again the next time.
     """
     until = time.monotonic() + _BUDGET_S
-    healed: list[Healed] = []
-    for folder in sorted(results_dir.glob(f"*/*/chaos/{ledger.FOLDER}")):
-        if folder.parent.parent.is_symlink():  # results/<scenario>/latest is seen under its own name
-            continue
-        with ledger.owned(folder) as ours:
-            if ours:
-                healed += [_tried(path, until) for path in sorted(folder.glob("*.json")) if _left(path)]
-    return tuple(healed)
+    return tuple(healed for folder in ledgers(results_dir) for healed in heal_ledger(folder, until))
 
 
-def _left(path: Path) -> bool:
+def heal_ledger(folder: Path, until: float | None = None) -> tuple[Healed, ...]:
+    """The same for one run's ledger; `until` (CLOCK_MONOTONIC) no undo is begun any more."""
+    latest = time.monotonic() + _BUDGET_S if until is None else until
+    with ledger.owned(folder) as ours:
+        return tuple(_tried(path, latest) for path in sorted(folder.glob("*.json")) if left(path)) if ours else ()
+
+
+def ledgers(results_dir: Path) -> tuple[Path, ...]:
+    """The ledgers of all runs, sorted; results/<scenario>/latest is seen under its own name."""
+    found = sorted(results_dir.glob(f"*/*/chaos/{ledger.FOLDER}"))
+    return tuple(folder for folder in found if not folder.parents[1].is_symlink())
+
+
+def run_of(folder: Path) -> str:
+    """The name of the run whose ledger is in the folder."""
+    return "/".join(folder.parts[-4:-2])
+
+
+def over(folder: Path) -> bool:
+    """Whether nobody owns the ledger in the folder: its run has ended, however."""
+    with ledger.owned(folder) as ours:
+        return ours
+
+
+def left(path: Path) -> bool:
+    """Whether the entry says, or may say, that its fault is on."""
     try:
         return ledger.read(path).state is not ledger.State.UNDONE
     except ValueError:
-        return True  # reported below, not hidden
+        return True  # what cannot be read is reported, not hidden
+    except FileNotFoundError:
+        return False
 
 
 def _tried(path: Path, until: float) -> Healed:
     try:
         return _healed(path, until)
     except OSError as problem:  # a full disk: the ledger would go on saying that it is armed
-        return _not_undone(path, path.stem, path.parents[2].name, str(problem))
+        return _not_undone(path, path.stem, run_of(path.parent), str(problem))
 
 
 def _healed(path: Path, until: float) -> Healed:
     try:
         entry = ledger.read(path)
     except ValueError as problem:
-        return _not_undone(path, path.stem, path.parents[2].name, str(problem))
-    if entry.sandbox and not _answers(entry.environment["KUBECONFIG"]):
+        return _not_undone(path, path.stem, run_of(path.parent), str(problem))
+    if entry.sandbox and not answers(entry.environment["KUBECONFIG"]):
         gone = "the sandbox that it was played on is gone, and it with it"
         ledger.mark(path, ledger.State.UNDONE, gone)
         return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail=gone, entry=path)
     left_s = until - time.monotonic()
     if left_s < 1:
         return _not_undone(path, entry.fault, entry.run, f"no time was left after {_BUDGET_S:g} s")
-    why = undo.play(path, tries=1, timeout_s=min(_TRY_S, left_s))
+    why = undo.play(path, budget_s=0, timeout_s=min(_TRY_S, left_s))
     if why is not None:
         return _not_undone(path, entry.fault, entry.run, why)
     return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail="", entry=path)
 
 
-def _answers(kubeconfig: str) -> bool:
+def answers(kubeconfig: str) -> bool:
     """Whether a sandbox, which keeps its cluster in memory, still listens where its kubeconfig says."""
     try:
         config = yaml.safe_load(Path(kubeconfig).read_text(encoding="utf-8"))

@@ -11,6 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.history.events import TargetsFrozen
+from harness.plan.model import Cluster
+
 Document = Mapping[str, Any]
 
 TTL_MARGIN_S = 90.0  # for rollbacks that take long, before the cluster steps in
@@ -81,4 +84,22 @@ def undo_of(experiment: Document, configuration: Document) -> dict[str, Any]:
         "secrets": experiment.get("secrets", {}),
         "method": [],
         "rollbacks": [named.get(activity.get("ref"), activity) for activity in experiment.get("rollbacks", ())],
+    }
+
+
+def modules_of(experiment: Document) -> set[str]:
+    """The Python modules that the experiment's rollbacks are in."""
+    providers = [activity.get("provider", {}) for activity in undo_of(experiment, {})["rollbacks"]]
+    return {provider["module"] for provider in providers if provider.get("type") == "python"}
+
+
+def targets(frozen: TargetsFrozen, nodes: Mapping[str, str], cluster: Cluster) -> dict[str, Any]:
+    """What a fault's actions find in LCH_TARGETS: the objects they may touch, by UID, and how many of them at most."""
+    return {
+        "pods": dict(zip(frozen.uids, frozen.names, strict=True)),
+        "owners": list(frozen.owners),
+        "nodes": {uid: name for uid, name in nodes.items() if name in frozen.nodes},
+        "max_pods": cluster.max_pods,
+        "max_share": cluster.max_share,
+        "max_nodes": cluster.max_nodes,
     }

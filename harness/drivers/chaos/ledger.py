@@ -4,7 +4,8 @@ The ledger: what must be undone, on disk before anything is done.
 One JSON file per fault in `<record>/chaos/ledger/`. An entry is written as `armed` and made durable before the first
 mutating call; the process that played the undo marks it `undone` or `not_undone`. As long as the owner of a ledger
 lives, it holds a lock on the folder, which the kernel lets go however the owner dies: a lock tells a live run from a
-dead one where a process id, which may be reused or belong to another container, cannot.
+dead one where a process id, which may be reused or belong to another container, cannot. In the locked file stands who
+it is, for `halt`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 FOLDER = "ledger"
+ENVIRONMENT = (
+    "KUBECONFIG",
+    "KUBERNETES_CONTEXT",
+    "LCH_RUN",
+    "LCH_CLUSTER_UID",
+    "LCH_TARGETS",
+    "LCH_LEASED",
+    "PYTHONPATH",
+)
+"""What of the environment of a fault's process its undo needs as it was: set or not set."""
+
 _LOCK = "owner.lock"
 
 
@@ -37,8 +51,9 @@ class Entry:
     Everything needed to undo one fault from another process, later, elsewhere on the same host.
 
     `undo` is a Chaos Toolkit experiment with an empty method, its configuration resolved; `environment` and `folder`
-    are those in which the fault was played. A fault on a `sandbox` dies with it. `detail` says why when the state is
-    `not_undone`.
+    are those in which the fault was played, the cluster's UID among them. A fault on a `sandbox` dies with it. At
+    `deadline_s` (CLOCK_MONOTONIC, of this boot) the watchdog undoes the fault, whoever is alive; None: never. `detail`
+    says why when the state is `not_undone`.
     """
 
     fault: str
@@ -48,13 +63,27 @@ class Entry:
     folder: str
     undo: dict[str, Any]
     sandbox: bool = False
+    deadline_s: float | None = None
     state: State = State.ARMED
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that owns a live run's ledger."""
+
+    pid: int
+    started: float  # Unix time, seconds: tells it from a later process of the same number
 
 
 def path_of(directory: Path, fault: str) -> Path:
     """Where the entry of `fault` lies below the record's `chaos/` folder."""
     return directory / FOLDER / f"{fault}.json"
+
+
+def targets_path(directory: Path, fault: str) -> Path:
+    """Where what `fault` may touch lies below the record's `chaos/` folder; see drivers.faults.radius."""
+    return directory / f"{fault}.targets.json"
 
 
 def write(path: Path, entry: Entry) -> None:
@@ -94,6 +123,20 @@ def owned(folder: Path) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def sign(folder: Path) -> None:
+    """Write down that this process, which owns the ledger in `folder`, is the conductor of its run. Raises OSError."""
+    this = psutil.Process()
+    (folder / _LOCK).write_text(json.dumps({"pid": this.pid, "started": this.create_time()}), encoding="utf-8")
+
+
+def owner(folder: Path) -> Owner | None:
+    """Who last signed the ledger in `folder`; None when nobody did. It may be dead: `owned` tells."""
+    try:
+        return Owner(**json.loads((folder / _LOCK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import IO, Any, Literal, get_args
 
 Told = Literal[
+    "rehearsed",  # an activity; the cluster would do it, or `detail` says why that could not be found out
     "loaded",  # the experiment is valid and its modules are imported
     "refused",  # it will not be played, `detail` says why; nothing was touched
     "ready",  # its `configuration` is resolved; the method waits for "go"

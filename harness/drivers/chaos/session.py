@@ -23,16 +23,20 @@ from harness.history.events import (
     FaultArmed,
     InjectCompleted,
     InjectFailed,
+    PreflightChecked,
     RollbackCompleted,
     RollbackFailed,
+    Stamped,
 )
 from harness.plan.model import Fault
 
-LOAD_S = 30.0  # importing the experiment's modules
+LOAD_S = 45.0  # importing the experiment's modules, and rehearsing it
 READY_S = 15.0  # resolving its configuration
 ROLLBACKS_S = 35.0  # playing its rollbacks
-UNDO_S = 20.0  # the same by a fresh child
+TRY_S = 20.0  # the same by a fresh child, when there is no watchdog to do it
 LEAVE_S = 5.0  # ending after everything was said
+
+REHEARSAL = "rehearsal"
 
 _LINE_BYTES = 2**24
 
@@ -47,6 +51,8 @@ class Stage:
     environment: Mapping[str, str]  # of every child
     command: Sequence[str]  # starts a child
     cut_s: float  # how long a running activity may take to be cut short before its process is killed
+    undo_s: float  # how long an undo that fails is tried again
+    overdue_s: float  # the watchdog ends a fault that nobody ended so long after its time
     guard: Guard
     report: Callable[[int, Body], None]  # monotonic nanoseconds, what happened
 
@@ -61,14 +67,16 @@ class Session:
 
     def __init__(self, fault: Fault, stage: Stage) -> None:
         self._name = fault.name
-        hold_s = fault.until_s - fault.at_s
-        self._experiment = journal.held(json.loads(fault.experiment.document), hold_s)
+        self._hold_s = fault.until_s - fault.at_s
+        self._experiment = journal.held(json.loads(fault.experiment.document), self._hold_s)
         self._stage = stage
         self._entry = ledger.path_of(stage.directory, fault.name)
         self._log = stage.directory / f"{fault.name}.log"
         self._child: Process | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._cause = ""  # of the child's death, where it is known
+        self._checked: list[Stamped] = []
+        self._putting_off: asyncio.Task[None] | None = None
         self._asked = False
         self._ended = False
         self._playing = False
@@ -78,15 +86,21 @@ class Session:
 
     async def load(self) -> str | None:
         """
-        Start the child and have it load the experiment. What is wrong with the experiment; None when it is loaded.
+        Start the child and have it load and rehearse the experiment. What is wrong with that; None when it is loaded.
 
         Raises DriverError when the child does not work.
         """
         await self._start()
         path = self._stage.directory / f"{self._name}.json"
         self._tell(lines.Command(do="load", experiment=self._experiment, journal=str(path.absolute())))
-        said = await self._answer(LOAD_S)
+        while (said := await self._answer(LOAD_S)).event == "rehearsed":
+            body = PreflightChecked(check=REHEARSAL, ok=not said.detail, detail=self._rehearsal(said))
+            self._checked.append(Stamped(mono_ns=said.mono_ns, body=body))
         return said.detail if said.event == "refused" else None
+
+    def checked(self) -> Sequence[Stamped]:
+        """What loading found out."""
+        return self._checked
 
     def begin(self) -> None:
         """From now on, rolling back means more than doing nothing: `play` follows."""
@@ -106,6 +120,11 @@ class Session:
             if self._asked:
                 self._report(self._over)
 
+    def refuse(self, reason: str) -> None:
+        """Do not play it."""
+        self._over = RollbackCompleted(fault=self._name)
+        self._report(InjectFailed(fault=self._name, detail=f"nothing was injected: {reason}"))
+
     def ask_rollback(self) -> None:
         """Roll back now, whatever is going on; when that is done already, report again how it went."""
         if self._over is not None:
@@ -117,6 +136,7 @@ class Session:
             self._asked = True
             self._tell(lines.Command(do="rollback"))
             self._kill_in(self._stage.cut_s, "did not let go of its running activity")
+            self._put_off()
 
     def end_early(self, reason: str) -> None:
         """Roll back although nobody asked: the fault cannot stay on."""
@@ -151,7 +171,7 @@ class Session:
                     stdin=PIPE,
                     stdout=PIPE,
                     stderr=log,
-                    env=dict(self._stage.environment),
+                    env=self._environment(),
                     start_new_session=True,
                     limit=_LINE_BYTES,
                 )
@@ -168,32 +188,42 @@ class Session:
             if ready.event != "ready":
                 return ready.detail
             assert self._child is not None
-            await asyncio.to_thread(ledger.write, self._entry, self._undo(ready.configuration))
-            await self._stage.guard.arm(self._entry, self._child.pid)
+            deadline_s = time.monotonic() + self._hold_s + self._stage.overdue_s
+            await asyncio.to_thread(ledger.write, self._entry, self._undo(ready.configuration, deadline_s))
+            await self._stage.guard.arm(self._entry, self._child.pid, deadline_s)
         except (OSError, DriverError) as problem:
             return str(problem)
         return "its rollback was asked for before its method began" if self._asked else None
 
-    def _undo(self, configuration: dict[str, object]) -> ledger.Entry:
-        kept = ("KUBECONFIG", "KUBERNETES_CONTEXT", "LCH_RUN", "PYTHONPATH")
-        environment = self._stage.environment
+    def _undo(self, configuration: dict[str, object], deadline_s: float) -> ledger.Entry:
+        environment = self._environment()
         return ledger.Entry(
             fault=self._name,
             run=self._stage.run,
             conductor=os.getpid(),
-            environment={key: environment[key] for key in kept if key in environment},
+            environment={key: environment[key] for key in ledger.ENVIRONMENT if key in environment},
             folder=str(Path.cwd()),
             undo=journal.undo_of(self._experiment, configuration),
             sandbox=self._stage.sandbox,
+            deadline_s=deadline_s,
         )
+
+    def _environment(self) -> dict[str, str]:
+        """What the child finds in its environment: for the actions, also which objects they may touch."""
+        targets = ledger.targets_path(self._stage.directory, self._name)
+        own = {"LCH_TARGETS": str(targets.absolute())} if targets.exists() else {}
+        return {**self._stage.environment, **own}
+
+    def _rehearsal(self, said: lines.Said) -> str:
+        found = f"cannot be rehearsed: {said.detail}" if said.detail else "the cluster accepts it"
+        return f"fault '{self._name}': activity '{said.activity}': {found}"
 
     async def _stand_down(self) -> None:
         """Leave no trace of a fault that was not injected."""
         await self.end()
         if self._entry.exists():
             ledger.mark(self._entry, ledger.State.UNDONE, "nothing was injected")
-            with suppress(DriverError):  # the ledger says the same
-                await self._stage.guard.disarm(self._entry)
+            await self._disarm()
         self._over = RollbackCompleted(fault=self._name)
 
     async def _answer(self, timeout_s: float) -> lines.Said:
@@ -229,6 +259,7 @@ class Session:
                     detail = f"ended before its time by {said.detail}"
                     self._stage.report(at, InjectFailed(fault=fault, detail=detail))
                 self._kill_in(ROLLBACKS_S, "did not end its rollbacks")
+                self._put_off()
             case "rollbacks_ended":
                 self._rolled_back = said.detail
                 self._kill_in(LEAVE_S, "did not leave")
@@ -243,23 +274,42 @@ class Session:
         if self._over is None:
             self._over = await self._undone()
             self._report(self._over)
-        with suppress(DriverError):  # the ledger says the same
-            await self._stage.guard.disarm(self._entry)
+        await self._disarm()
 
     async def _undone(self) -> Body:
+        """The outcome of an undo by the watchdog, which is ready for it; by ourselves when there is no watchdog."""
         try:
-            why = await asyncio.to_thread(undo.play, self._entry, tries=1, timeout_s=UNDO_S)
+            with suppress(DriverError):
+                await self._stage.guard.undo(self._entry, self._stage.undo_s)
+            entry = await asyncio.to_thread(ledger.read, self._entry)
+            why = None if entry.state is ledger.State.UNDONE else entry.detail
+            if entry.state is ledger.State.ARMED:
+                why = await asyncio.to_thread(undo.play, self._entry, budget_s=0, timeout_s=TRY_S)
         except (OSError, ValueError) as problem:
             why = str(problem)
-        if why is None:
-            return RollbackCompleted(fault=self._name)
-        return RollbackFailed(fault=self._name, detail=why)
+        return RollbackFailed(fault=self._name, detail=why) if why else RollbackCompleted(fault=self._name)
 
     def _death(self) -> str:
         assert self._child is not None
         code = self._child.returncode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return f"{self._cause or f'its process {how}'}; see {self._log}"
+
+    def _put_off(self) -> None:
+        """Have the watchdog wait for the rollbacks, as long as they may take."""
+        if self._putting_off is None and self._child is not None and self._entry.exists():
+            deadline_s = time.monotonic() + self._stage.cut_s + ROLLBACKS_S + LEAVE_S + self._stage.overdue_s
+            self._putting_off = asyncio.create_task(self._armed_until(self._child.pid, deadline_s))
+
+    async def _disarm(self) -> None:
+        if self._putting_off is not None:
+            await self._putting_off
+        with suppress(DriverError):  # the ledger says the same
+            await self._stage.guard.disarm(self._entry)
+
+    async def _armed_until(self, child: int, deadline_s: float) -> None:
+        with suppress(DriverError):  # then the watchdog undoes the fault earlier than it should
+            await self._stage.guard.arm(self._entry, child, deadline_s)
 
     # -- small things -------------------------------------------------------------------------------------------
 

@@ -1,39 +1,127 @@
-"""Undoing a fault from outside the process that played it: a fresh child, a few tries, bounded time."""
+"""
+Undoing a fault from outside the process that played it: a few tries, each in a process of its own, in bounded time.
+
+Nothing is imported here that takes long: the watchdog uses it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from harness.drivers.chaos import ledger
 
-_PAUSE_S = 0.5  # between tries: a cluster's hiccup should have time to pass
+_PAUSE_S = 0.2  # after the first try, doubled after each: a cluster's hiccup should have time to pass
+_PAUSE_MAX_S = 2.0
+LOOK_S = 0.01  # between looks at a process that is somebody else's child
+_FORK_S = 3.0  # for a standby to fork, also when it was started just now
+_COMMAND = (sys.executable, "-m", "harness.drivers.chaos.standby")
 
 
-def play(entry: Path, *, tries: int, timeout_s: float) -> str | None:
+class Standby:
+    """A process that plays undos at once, because it has imported what they need. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._modules: tuple[str, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = threading.Lock()
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Have the modules imported; start the process when there is none, also to replace a dead one."""
+        with self._one_at_a_time:
+            fresh = [module for module in modules if module not in self._modules]
+            self._modules += tuple(fresh)
+            if self._process is None or self._process.poll() is not None:
+                self._start()
+            elif fresh:
+                self._tell({"warm": fresh})
+
+    def fork(self, entry: Path) -> int | None:
+        """The id of a process that has begun to undo the entry; None when the standby is of no use any more."""
+        with self._one_at_a_time:
+            process = self._process
+            if process is None or process.poll() is not None:
+                return None
+            try:
+                self._tell({"undo": str(entry)})
+                return self._pid(process)
+            except (OSError, ValueError, KeyError):
+                process.kill()
+                return None
+
+    def close(self) -> None:
+        """End the process; undos that it began go on."""
+        with self._one_at_a_time:
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._tell({"warm": self._modules})
+
+    def _tell(self, order: dict[str, object]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it is dead, which is noticed when it is needed
+            os.write(self._process.stdin.fileno(), json.dumps(order).encode() + b"\n")
+
+    def _pid(self, process: subprocess.Popen[bytes]) -> int:
+        assert process.stdout is not None
+        if not select.select([process.stdout], [], [], _FORK_S)[0]:
+            raise TimeoutError(f"the standby did not fork within {_FORK_S:g} s")
+        return int(json.loads(os.read(process.stdout.fileno(), 4096))["pid"])
+
+
+def play(entry: Path, *, budget_s: float, timeout_s: float, standby: Standby | None = None) -> str | None:
     """
     Undo the fault of the ledger entry in `entry`, which is marked. None when it is undone, else why it is not.
 
-    Takes at most `tries` * (`timeout_s` + 1) seconds. Raises OSError or ValueError when the entry cannot be read.
+    Tries again for `budget_s` (0: once); each try takes at most `timeout_s`, and the time a standby takes to fork: a
+    `standby` plays it where there is one. Raises OSError or ValueError when the entry cannot be read or marked.
     """
-    for attempt in range(tries):
-        if attempt:
-            time.sleep(_PAUSE_S)
-        problem = _play_once(entry, timeout_s)
+    until = time.monotonic() + budget_s
+    pause_s = _PAUSE_S
+    while True:
+        pid = standby.fork(entry) if standby is not None else None
+        problem = _fresh(entry, timeout_s) if pid is None else _forked(pid, entry, timeout_s)
         if problem is not None:
             ledger.mark(entry, ledger.State.NOT_UNDONE, problem)
-        if ledger.read(entry).state is ledger.State.UNDONE:
+        found = ledger.read(entry)
+        if found.state is ledger.State.UNDONE:
             return None
-    return ledger.read(entry).detail
+        if time.monotonic() + pause_s > until:
+            return found.detail
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
 
-def _play_once(entry: Path, timeout_s: float) -> str | None:
-    """Why the child could not do its work; None when it did, and marked the entry itself."""
-    log = entry.parent.parent / f"{entry.stem}.undo.log"
+def _forked(pid: int, entry: Path, timeout_s: float) -> str | None:
+    """Why the standby's fork could not do its work; None when it did, and marked the entry itself."""
+    until = time.monotonic() + timeout_s
+    with suppress(psutil.NoSuchProcess):
+        fork = psutil.Process(pid)
+        while alive(fork):
+            if time.monotonic() > until:
+                return _killed(pid, entry, timeout_s)
+            time.sleep(LOOK_S)
+    return None if _decided(entry) else f"the undo ended without a word; see {log_of(entry)}"
+
+
+def _fresh(entry: Path, timeout_s: float) -> str | None:
+    """The same for a process that must import everything first."""
+    log = log_of(entry)
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "harness.drivers.chaos.child", "--undo", str(entry.absolute())],
@@ -45,10 +133,31 @@ def _play_once(entry: Path, timeout_s: float) -> str | None:
     try:
         code = child.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)  # its own session, hence its own group, with what its activities started
+        problem = _killed(child.pid, entry, timeout_s)
         child.wait()
-        return f"the undo did not end within {timeout_s:g} s and was killed; see {log}"
+        return problem
     return None if code in (0, 1) and _decided(entry) else f"the undo ended with code {code}; see {log}"
+
+
+def _killed(pid: int, entry: Path, timeout_s: float) -> str:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # its own session, hence its own group, with what its activities started
+    return f"the undo did not end within {timeout_s:g} s and was killed; see {log_of(entry)}"
+
+
+def log_of(entry: Path) -> Path:
+    """Where the processes that undo the entry write what they have to say."""
+    return entry.parent.parent / f"{entry.stem}.undo.log"
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether the process still does anything."""
+    # is_running compares start times, so that a stranger with the same number is not taken for it; what is dead but not
+    # yet collected (by whoever collects orphans, if anybody does) counts as running there.
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _decided(entry: Path) -> bool:

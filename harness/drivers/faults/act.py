@@ -4,7 +4,8 @@ What every action here stands on: a cluster that was named, the run's name, its 
 An action plays in a Chaos Toolkit process. Under the harness its environment says more than its arguments: LCH_RUN the
 run, LCH_TARGETS a file with the frozen targets, LCH_CLUSTER_UID the only cluster it may touch, LCH_LEASED that a keeper
 renews the run's Lease and dead-man Jobs, LCH_DRY that this is a rehearsal, in which the server checks every change and
-makes none. Without them (plain `chaos run`) an action freezes its targets itself, and its dead-man Job ends after `ttl_s`.
+makes none. Without them (plain `chaos run`) an action freezes its targets itself, and its dead-man Job ends after
+`ttl_s`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from harness.drivers.kubernetes.objects import (
     dead_man_job,
     dead_man_name,
     jobs_path,
+    labels_of,
+    name_of,
+    pods_path,
     run_label,
 )
 from harness.errors import DriverError
@@ -35,6 +39,9 @@ from harness.errors import DriverError
 DEAD_MAN = "dead-man"
 PAUSE_S = 0.1
 CONFLICTS = 5  # how often a change is tried again when somebody else changes the same object
+RESTORE_S = 15.0  # for how long an undo is tried again; half of what the harness gives all rollbacks of a fault
+
+_CONFLICT = (409, 422)  # a JSON Patch whose test does not hold is the latter
 
 Secrets = dict[str, str] | None
 T = TypeVar("T")
@@ -79,17 +86,63 @@ class Act:
         wanted = tuple(changes)
         return _persist(lambda: self._changed(path, wanted))
 
-    def restore(self, path: str) -> bool:
-        """Undo the run's changes of the object at `path`. False when there is nothing (left) to undo. DriverError."""
-        return _persist(lambda: restored(self.api, path, self.run))
+    def restore(self, path: str, role: str | None = None) -> bool:
+        """
+        Undo the run's changes of the object at `path`, with a `role` only those of that fault.
+
+        False when there is nothing (left) to undo. Tried again for RESTORE_S seconds when it may pass; DriverError.
+        """
+        until = time.monotonic() + RESTORE_S
+        while True:
+            try:
+                return restored(self.api, path, self.run, role)
+            except ApiError as error:
+                if not _may_pass(error) or time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE_S)
 
     def wait(self, done: Callable[[], bool], what: str, *, timeout_s: float) -> None:
-        """Return when `done` says so; at once in a rehearsal. DriverError when it takes longer than `timeout_s`."""
+        """
+        Return when `done` says so; at once in a rehearsal. DriverError when it takes longer than `timeout_s`.
+
+        A server that does not answer for a moment only costs time.
+        """
         until = time.monotonic() + timeout_s
-        while not self.dry and not done():
+        problem = f"after {timeout_s:g} s still not: {what}"
+        while not self.dry:
+            try:
+                if done():
+                    return
+                why = f"kubernetes {self.api.url}: {problem}"
+            except ApiError as error:
+                if not _may_pass(error):
+                    raise
+                why = f"{error}; {problem}"
             if time.monotonic() > until:
-                raise DriverError(f"kubernetes {self.api.url}: after {timeout_s:g} s still not: {what}")
+                raise DriverError(why)
             time.sleep(PAUSE_S)
+
+    def wait_gone(self, pods: Iterable[Obj], timeout_s: float) -> None:
+        """Return when none of the pods is there any more, by UID; at once in a rehearsal. DriverError as `wait`."""
+        left = {name_of(pod): pod for pod in pods}
+
+        def gone() -> bool:
+            for name, pod in tuple(left.items()):
+                if not self._there(pod):
+                    del left[name]
+            return not left
+
+        self.wait(gone, f"{len(left)} deleted pods gone ({', '.join(sorted(left))})", timeout_s=timeout_s)
+
+    def _there(self, pod: Obj) -> bool:
+        metadata = pod["metadata"]
+        try:
+            found = self.api.get(pods_path(metadata.get("namespace") or self.namespace, name_of(pod)))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return False
+        return bool(found["metadata"]["uid"] == metadata["uid"])
 
     def _changed(self, path: str, changes: tuple[marks.Change, ...]) -> Obj:
         found = self.api.get(path)
@@ -100,21 +153,23 @@ class Act:
         return self.api.edit(path, operations) if operations else found
 
 
-def restored(api: ApiClient, path: str, run: str | None) -> bool:
-    """Undo the marked changes of the object at `path`, those of `run` only if one is given. Raises DriverError."""
+def restored(api: ApiClient, path: str, run: str | None, role: str | None = None) -> bool:
+    """Undo the marked changes of the object at `path`, those of `run` and `role` only if given. Raises DriverError."""
     try:
         found = api.get(path)
         mark = marks.mark_of(found)
-        if mark is None or run not in (None, mark.run):
+        if run not in (None, mark.run if mark else labels_of(found).get(RUN)):
             return False
-        api.edit(path, marks.undoing(found))
+        operations = marks.undoing(found, role)
+        if operations:
+            api.edit(path, operations)
     except ApiError as error:
         if error.status == 404:  # deleted meanwhile, its changes with it
             return False
         raise
     except ValueError as problem:
         raise DriverError(f"kubernetes {api.url}: {path}: {problem}; change it back by hand") from problem
-    return True
+    return bool(operations)
 
 
 @contextmanager
@@ -160,7 +215,12 @@ def _persist(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except ApiError as error:
-            if error.status not in (409, 422):
+            if error.status not in _CONFLICT:
                 raise
             time.sleep(PAUSE_S)
     return attempt()
+
+
+def _may_pass(error: ApiError) -> bool:
+    """Whether the same request may succeed a moment later."""
+    return error.status is None or error.status >= 500 or error.status in {*_CONFLICT, 429}

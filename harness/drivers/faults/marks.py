@@ -8,7 +8,11 @@ A marked object carries the label `lch.dev/run` and the annotation `lch.dev/undo
 
 A change is undone only where the object still has our value: what somebody else changed since is theirs. `before` is
 null where there was nothing. An element that was added to a list is `{"path": ["spec", "taints"], "element": {...}}`.
+A `role` beside them says which of the run's faults made the change, so that one fault's undo leaves another's alone.
 Mark, change and undo are one JSON Patch each, so an object is never changed without its mark.
+
+An annotation without the label is no mark of ours: a Deployment hands its annotations down to its ReplicaSet, and
+`kubectl rollout undo` takes them from there again, long after the run; it never touches the label.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 RUN = "lch.dev/run"
+ROLE = "lch.dev/role"  # beside RUN on what a run created
 UNDO = "lch.dev/undo"
 
 Obj = dict[str, Any]
@@ -31,6 +36,7 @@ class Change:
     path: tuple[str, ...]  # ("spec", "replicas"); an index into a list is written as a text
     ours: Any = None  # None removes the field
     element: Any = None
+    role: str = ""  # of the fault that makes the change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ def marking(obj: Obj, changes: Iterable[Change], *, run: str, ttl_s: float, leas
     `obj` is the object as last read; the patch applies to that version of it only. A change that is one already is
     left out; no change left: an empty patch. Raises ValueError when another run's mark is on the object.
     """
-    present = mark_of(obj)
+    present = mark_of(obj) if RUN in _labels(obj) else None
     if present is not None and present.run != run:
         raise ValueError(f"is being changed by run '{present.run}' already")
     wanted = [change for change in changes if not _there(obj, change)]
@@ -78,26 +84,46 @@ def marking(obj: Obj, changes: Iterable[Change], *, run: str, ttl_s: float, leas
     operations = _same_version(obj)
     for change in wanted:
         operations += _made(obj, change)
-    return operations + _labelled(obj, run, json.dumps(said | {"changes": entries}, separators=(",", ":")))
+    return operations + _labelled(obj, run, _written(said | {"changes": entries}))
 
 
-def undoing(obj: Obj) -> list[Obj]:
+def undoing(obj: Obj, role: str | None = None) -> list[Obj]:
     """
     The JSON Patch that undoes a marked object's changes where they are still ours, and takes the mark away.
 
-    Empty for an object without a mark. The patch applies to this version of the object only. Raises ValueError when
-    the mark cannot be read.
+    With a `role`, only that fault's changes; the mark stays for the others. Empty where there is nothing to undo. The
+    patch applies to this version of the object only. Raises ValueError when the mark cannot be read.
     """
     mark = mark_of(obj)
     if mark is None:
+        return _unlabelled(obj) if role is None else []
+    undone = [change for change in mark.changes if role in (None, change.get("role", ""))]
+    left = [change for change in mark.changes if change not in undone]
+    if role is not None and not undone:
         return []
     operations = _same_version(obj)
-    for change in reversed(mark.changes):
+    for change in reversed(undone):
         operations += _unmade(obj, change)
+    if left:
+        said = {"run": mark.run, "ttl_s": mark.ttl_s, "leased": mark.leased, "changes": left}
+        return [*operations, *_set(obj, ("metadata", "annotations", UNDO), _written(said))]
     operations.append({"op": "remove", "path": _pointer(("metadata", "annotations", UNDO))})
-    if RUN in (obj["metadata"].get("labels") or {}):
-        operations.append({"op": "remove", "path": _pointer(("metadata", "labels", RUN))})
-    return operations
+    return operations + [{"op": "remove", "path": _pointer(("metadata", "labels", RUN))}] * (RUN in _labels(obj))
+
+
+def _unlabelled(obj: Obj) -> list[Obj]:
+    """For an object that lost its annotation (to `kubectl rollout undo`): take the label off as well."""
+    if RUN not in _labels(obj) or ROLE in _labels(obj):
+        return []
+    return [*_same_version(obj), {"op": "remove", "path": _pointer(("metadata", "labels", RUN))}]
+
+
+def _labels(obj: Obj) -> Obj:
+    return obj["metadata"].get("labels") or {}
+
+
+def _written(said: Obj) -> str:
+    return json.dumps(said, separators=(",", ":"))
 
 
 def _there(obj: Obj, change: Change) -> bool:
@@ -106,9 +132,12 @@ def _there(obj: Obj, change: Change) -> bool:
 
 
 def _entry(obj: Obj, change: Change) -> Obj:
+    entry: Obj = {"path": list(change.path)}
     if change.element is not None:
-        return {"path": list(change.path), "element": change.element}
-    return {"path": list(change.path), "before": _at(obj, change.path), "ours": change.ours}
+        entry |= {"element": change.element}
+    else:
+        entry |= {"before": _at(obj, change.path), "ours": change.ours}
+    return entry | ({"role": change.role} if change.role else {})
 
 
 def _made(obj: Obj, change: Change) -> list[Obj]:

@@ -2,7 +2,7 @@
 Canaries: small pods, one per zone, that probe each other all the time, so that a cut between zones is seen at work.
 
 A NetworkPolicy has no status; only traffic tells whether it holds. A second canary, the twin, stands in every zone that
-is to be cut off: that the two still reach each other shows that the zone is cut off and not merely dead.
+is to be cut off or degraded: that the two still reach each other as ever shows that it is the paths and not the zone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.drivers.kubernetes.client import ApiClient
 from harness.drivers.kubernetes.objects import (
@@ -21,8 +22,6 @@ from harness.drivers.kubernetes.objects import (
     RUN,
     ZONE,
     Obj,
-    dead_man_job,
-    jobs_path,
     name_of,
     owned_by,
     pods_path,
@@ -32,11 +31,12 @@ from harness.drivers.kubernetes.objects import (
     zones_of,
 )
 from harness.errors import DriverError
-from harness.history.events import CanarySeen
+from harness.history.events import CanaryCounted, CanarySeen
 
 IMAGE = "python:3.11-alpine"
 START_S = 90.0  # an image may have to be pulled first
 CANARY = "canary"
+LANES = ("new", "open")  # connections that a path is probed over; see canary_pod
 
 Wait = Callable[[float], None]
 """Waits that many seconds; raises when nobody needs the canaries any more."""
@@ -66,9 +66,20 @@ def paths(flock: Sequence[Canary]) -> frozenset[tuple[str, str]]:
     return frozenset(across | {(canary.zone, canary.zone) for canary in flock if canary.twin})
 
 
-def pod(canary: Canary, namespace: str, run: str, job: Obj, seed_ip: str) -> Obj:
-    """The canary's pod, which goes when `job` goes. None of its labels is one a service would select."""
-    env = {"ZONE": canary.zone, "SEED": seed_ip, "TWIN": "1" if canary.twin else ""}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nest:
+    """What the canaries of a run have in common."""
+
+    namespace: str
+    run: str
+    slow_s: float | None  # an answer that took longer is counted as slow; None: none is
+    job: Obj  # the run's dead-man Job of the namespace: they go when it goes
+
+
+def pod(canary: Canary, nest: Nest, seed_ip: str) -> Obj:
+    """The canary's pod. None of its labels is one a service would select."""
+    slow = "" if nest.slow_s is None else f"{nest.slow_s:g}"
+    env = {"ZONE": canary.zone, "SEED": seed_ip, "TWIN": "1" if canary.twin else "", "SLOW_S": slow}
     own_ip = {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     source = Path(__file__).with_name("canary_pod.py").read_text(encoding="utf-8")
     container = {
@@ -80,15 +91,15 @@ def pod(canary: Canary, namespace: str, run: str, job: Obj, seed_ip: str) -> Obj
         "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
-    labels = {"app.kubernetes.io/name": "lch-canary", RUN: run_label(run), ROLE: CANARY, ZONE: canary.zone}
+    labels = {"app.kubernetes.io/name": "lch-canary", RUN: run_label(nest.run), ROLE: CANARY, ZONE: canary.zone}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": canary.name,
-            "namespace": namespace,
+            "namespace": nest.namespace,
             "labels": labels,
-            "ownerReferences": owned_by(job),
+            "ownerReferences": owned_by(nest.job),
         },
         "spec": {
             "nodeSelector": {ZONE: canary.zone},
@@ -108,7 +119,7 @@ def pod(canary: Canary, namespace: str, run: str, job: Obj, seed_ip: str) -> Obj
 @dataclass(slots=True)
 class Ear:
     """
-    Turns one canary's log lines into CanarySeen, its clock into ours.
+    Turns one canary's log lines into CanarySeen and CanaryCounted, its clock into ours.
 
     On a real cluster the two clocks have nothing in common, so the difference is taken from when lines arrive here: the
     smallest (arrival - printing) of the last minute is the difference plus the shortest delay on the log's way. That
@@ -116,11 +127,11 @@ class Ear:
     A line that was held up longer than others on its way does not move the change it tells of.
     """
 
-    offsets: deque[int] = field(default_factory=lambda: deque(maxlen=60))
+    offsets: deque[int] = field(default_factory=lambda: deque(maxlen=240))  # some four lines a second
     boot: int = 0
     seq: int = 0
 
-    def heard(self, line: bytes, mono_ns: int) -> CanarySeen | None:
+    def heard(self, line: bytes, mono_ns: int) -> CanarySeen | CanaryCounted | None:
         """What the line that arrived at `mono_ns` tells; None for a heartbeat, a line heard before, or one not ours."""
         try:
             facts = json.loads(line)
@@ -134,18 +145,22 @@ class Ear:
             return None
         self.seq = seq
         self.offsets.append(mono_ns - now)
-        if "ok" not in facts:
-            return None
-        offset = min(self.offsets)
+        return self._said(facts) if "from" in facts else None
+
+    def _said(self, facts: dict[str, Any]) -> CanarySeen | CanaryCounted:
+        here, there, offset = facts["from"], facts["to"], min(self.offsets)
         lo, hi = facts["lo"] + offset, facts["hi"] + offset
-        return CanarySeen(from_zone=facts["from"], to_zone=facts["to"], ok=facts["ok"], lo_ns=lo, hi_ns=hi)
+        if "ok" in facts:
+            return CanarySeen(from_zone=here, to_zone=there, ok=facts["ok"], lo_ns=lo, hi_ns=hi, via=facts["via"])
+        counts = {name: facts[name] for name in ("sent", "failed", "slow")}
+        return CanaryCounted(from_zone=here, to_zone=there, lo_ns=lo, hi_ns=hi, **counts)
 
 
-def start(api: ApiClient, namespace: str, cut: Iterable[str], run: str, ttl_s: int, wait: Wait) -> tuple[Canary, ...]:
+def start(api: ApiClient, cut: Iterable[str], nest: Nest, wait: Wait) -> tuple[Canary, ...]:
     """
-    Create the canaries of a run and return them once all their pods run.
+    Create the canaries of a run, which watch all paths between zones, and return them once all their pods run.
 
-    Everything is owned by a dead-man Job, so it goes after `ttl_s` seconds whatever happens to us. Raises DriverError.
+    They go with the run's dead-man Job whatever happens to us. Raises DriverError.
     """
     zones = set(zones_of(api.items(NODES_PATH)).values())
     missing = set(cut) - zones
@@ -154,25 +169,23 @@ def start(api: ApiClient, namespace: str, cut: Iterable[str], run: str, ttl_s: i
         raise DriverError(
             f"kubernetes {api.url}: cannot watch a cut of {', '.join(sorted(cut))}: zones of nodes: {known}"
         )
-    flock = canaries(zones, cut, run)
-    labels = {RUN: run_label(run), ROLE: CANARY}
-    job = api.create(jobs_path(namespace), dead_man_job(_job_name(run), namespace, labels, ttl_s))
+    flock = canaries(zones, cut, nest.run)
     first, *others = flock
-    api.create(pods_path(namespace), pod(first, namespace, run, job, seed_ip=""))
-    seed_ip = _ip_once_running(api, namespace, first, wait)
+    where = pods_path(nest.namespace)
+    api.create(where, pod(first, nest, seed_ip=""))
+    seed_ip = _ip_once_running(api, nest.namespace, first, wait)
     for canary in others:
-        api.create(pods_path(namespace), pod(canary, namespace, run, job, seed_ip))
+        api.create(where, pod(canary, nest, seed_ip))
     for canary in others:
-        _ip_once_running(api, namespace, canary, wait)
+        _ip_once_running(api, nest.namespace, canary, wait)
     return flock
 
 
 def stop(api: ApiClient, namespace: str, run: str) -> None:
-    """Delete the run's canaries and their dead-man Job; fine when there are none."""
+    """Delete the run's canaries; fine when there are none."""
     found = api.items(pods_path(namespace), {"labelSelector": f"{RUN}={run_label(run)},{ROLE}={CANARY}"})
     for one in found:
         api.delete(pods_path(namespace, name_of(one)), grace_s=0)
-    api.delete(jobs_path(namespace, _job_name(run)))
 
 
 def _ip_once_running(api: ApiClient, namespace: str, canary: Canary, wait: Wait) -> str:
@@ -196,7 +209,3 @@ def _why_not(found: Obj) -> str:
         f"{one.get('reason', '')} {one.get('message', '')}" for one in [*waiting, *(status.get("conditions") or [])]
     ]
     return "; ".join(text.strip() for text in said if text.strip()) or f"phase {status.get('phase', 'unknown')}"
-
-
-def _job_name(run: str) -> str:
-    return f"lch-canaries-{run_hash(run)}"

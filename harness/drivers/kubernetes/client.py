@@ -18,27 +18,37 @@ import urllib3
 from kubernetes.client import ApiClient as LibraryClient
 from kubernetes.client import Configuration
 from kubernetes.config import ConfigException
+from kubernetes.config.incluster_config import InClusterConfigLoader
 from kubernetes.config.kube_config import KubeConfigMerger, load_kube_config
 
 from harness.drivers.kubernetes.objects import Obj
 from harness.errors import DriverError
+from harness.plan.model import IN_CLUSTER
 
 CONNECT_S = 3.0
 READ_S = 10.0
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where Kubernetes mounts it
 
 
 class ApiError(DriverError):
-    """The API server refused a request (`status` is its HTTP code) or did not answer (`status` is None)."""
+    """
+    The API server refused a request (`status` is its HTTP code) or did not answer (`status` is None).
 
-    def __init__(self, message: str, status: int | None, *, hint: str | None = None) -> None:
+    `retry_s` is how long it asked to be left alone, in seconds, where it did.
+    """
+
+    def __init__(
+        self, message: str, status: int | None, *, hint: str | None = None, retry_s: float | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
-        self.status = status
+        self.status, self.retry_s = status, retry_s
 
 
 class ApiClient:
     """
     Requests to the API server that `context` of the file `kubeconfig` names (None: the file's current context).
 
+    With IN_CLUSTER for a kubeconfig, to the API server of the pod that this runs in, as the pod's service account.
     Every request ends within the connect and read timeouts (seconds), which hold per socket operation; every failure
     is an ApiError that names the server. A `dry` client has every change checked by the server, and none made.
     """
@@ -99,6 +109,8 @@ class ApiClient:
             options["gracePeriodSeconds"] = grace_s
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if self.dry:
+            options["dryRun"] = ["All"]  # of a DELETE with a body, the server does not read the query
         try:
             self._json("DELETE", path, body=options, query=self._changing)
         except ApiError as error:
@@ -167,7 +179,9 @@ class ApiClient:
             refused = response.data
         except urllib3.exceptions.HTTPError as error:
             raise self._error(f"{method} {path}: no answer: {error}", None) from error
-        raise self._error(f"{method} {path}: {response.status} {_reason(refused)}", response.status)
+        asked = response.headers.get("Retry-After", "")
+        retry_s = float(asked) if asked.isdecimal() else None
+        raise self._error(f"{method} {path}: {response.status} {_reason(refused)}", response.status, retry_s)
 
     def _lines(self, response: urllib3.BaseHTTPResponse, path: str) -> Iterator[bytes]:
         rest = b""
@@ -180,20 +194,26 @@ class ApiClient:
         finally:
             response.close()
 
-    def _error(self, what: str, status: int | None) -> ApiError:
+    def _error(self, what: str, status: int | None, retry_s: float | None = None) -> ApiError:
         hint = "allow it to the kubeconfig's user (RBAC)" if status in {401, 403} else None
-        return ApiError(f"kubernetes {self.url}: {what}", status, hint=hint)
+        return ApiError(f"kubernetes {self.url}: {what}", status, hint=hint, retry_s=retry_s)
 
 
 def _configuration(kubeconfig: str, context: str | None) -> Configuration:
     """The connection settings that the context names, complete and on their own."""
-    if not Path(kubeconfig).is_file():
+    inside = kubeconfig == IN_CLUSTER
+    if not inside and not Path(kubeconfig).is_file():
         raise DriverError(f"kubernetes: kubeconfig '{kubeconfig}' is not a file; give the path of one")
     # Calling the class would return a copy of the process-global default; its metaclass is passed by.
     configuration = type.__call__(Configuration)
     try:
-        _require_server(kubeconfig, context)
-        load_kube_config(kubeconfig, context=context, client_configuration=configuration, persist_config=False)
+        if inside:  # the token is read again when it is about to expire
+            InClusterConfigLoader(str(SERVICE_ACCOUNT / "token"), str(SERVICE_ACCOUNT / "ca.crt")).load_and_set(
+                configuration
+            )
+        else:
+            _require_server(kubeconfig, context)
+            load_kube_config(kubeconfig, context=context, client_configuration=configuration, persist_config=False)
     except (ConfigException, OSError, ValueError) as error:
         raise DriverError(f"kubernetes: kubeconfig '{kubeconfig}': {error}") from error
     if urlsplit(configuration.host).hostname in {"127.0.0.1", "::1", "localhost"}:

@@ -16,12 +16,12 @@ from pathlib import Path
 from harness.errors import DriverError
 from harness.history.codec import event_of
 from harness.history.events import Stamped
-from harness.plan.model import Cluster, Observe, Plan
+from harness.plan.model import Cluster, Fault, Observe, Plan
 
 READY_S = 30.0
 READY_WITH_CANARIES_S = 240.0  # two rounds of pods have to start, perhaps pulling an image, and then to find each other
 CLOSE_S = 10.0
-CANARIES_OUTLIVE_S = 600  # how long after the plan's end the cluster keeps canaries whose observer died
+OUTLIVE_S = 600  # how long after the plan's end a dead-man Job that nobody renews keeps what it owns
 
 
 class KubernetesObserver:
@@ -39,7 +39,7 @@ class KubernetesObserver:
         self._rest = b""
 
     def preflight(self) -> Sequence[Stamped]:
-        """Start the child; return once pods, endpoints and canaries have been seen. Raises DriverError."""
+        """Start the child; return once everything has been seen once and canaries answer. Raises DriverError."""
         self._child = self._start()
         ready_s = READY_WITH_CANARIES_S if self._orders["cut"] else READY_S
         deadline = time.monotonic() + ready_s
@@ -126,28 +126,46 @@ def _orders(plan: Plan, run: str) -> dict[str, object]:
     cluster = plan.service.cluster
     if cluster is None or cluster.kubeconfig is None:
         raise DriverError(f"kubernetes: service '{plan.service.name}' names no kubeconfig; nothing can be observed")
+    asked = [fault.experiment for fault in plan.faults]
+    own = (cluster.namespace, cluster.selector)
+    reaches = {(reach.namespace, reach.selector) for reach in cluster.also}
+    reaches |= {(one.namespace, one.selector) for one in asked}
+    named = {(cluster.namespace, cluster.deployment), *((one.namespace, one.deployment) for one in asked)}
+    slow = [one.slow_s for one in asked if one.observe is Observe.PATHS_DEGRADED and one.slow_s]
     return {
         "kubeconfig": cluster.kubeconfig,
         "context": cluster.context,
         "namespace": cluster.namespace,
         "selector": cluster.selector,
-        "cut": _cut(plan, cluster),
+        "others": sorted(reaches - {own}),
+        "deployments": sorted((namespace, name) for namespace, name in named if name),
+        "faults": bool(plan.faults),
+        "cut": _cut(plan),
+        "cut_in": _cut_in(plan, cluster),
+        "slow_s": min(slow, default=None),
         "run": run,
-        "ttl_s": int(plan.end_s) + CANARIES_OUTLIVE_S,
+        "ttl_s": int(plan.end_s) + OUTLIVE_S,
     }
 
 
-def _cut(plan: Plan, cluster: Cluster) -> list[str]:
-    """The zones that some fault cuts off; DriverError for a cut in a namespace where nobody watches."""
-    zones = set()
-    for fault in plan.faults:
-        asked = fault.experiment
-        if asked.observe is Observe.ZONE_CUT and asked.zone:
-            if asked.namespace != cluster.namespace:
-                what = f"cuts a zone in namespace '{asked.namespace}', canaries watch '{cluster.namespace}'"
-                raise DriverError(f"kubernetes: {fault.source}: fault '{fault.name}' {what}; use one namespace")
-            zones.add(asked.zone)
-    return sorted(zones)
+def _across(plan: Plan) -> list[Fault]:
+    """The faults that only canaries can prove."""
+    return [fault for fault in plan.faults if fault.experiment.observe in (Observe.ZONE_CUT, Observe.PATHS_DEGRADED)]
+
+
+def _cut(plan: Plan) -> list[str]:
+    """The zones that some fault cuts off or degrades."""
+    return sorted({fault.experiment.zone for fault in _across(plan) if fault.experiment.zone})
+
+
+def _cut_in(plan: Plan, cluster: Cluster) -> str:
+    """The namespace where they do: canaries stand in one, so DriverError when there are several."""
+    across = _across(plan)
+    namespaces = sorted({fault.experiment.namespace for fault in across})
+    if len(namespaces) > 1:
+        what = f"faults cut or degrade zones in the namespaces {', '.join(namespaces)}, canaries watch one"
+        raise DriverError(f"kubernetes: {across[-1].source}: {what}; use one namespace")
+    return namespaces[0] if namespaces else cluster.namespace
 
 
 def _stamped(line: str) -> Stamped:

@@ -50,6 +50,11 @@ def jobs_path(namespace: str, name: str = "") -> str:
     return _path("/apis/batch/v1", namespace, "jobs", name)
 
 
+def events_path(namespace: str) -> str:
+    """Where the namespace's events are served; those about nodes are in `default`."""
+    return _path("/api/v1", namespace, "events", "")
+
+
 def leases_path(namespace: str, name: str = "") -> str:
     """Where the namespace's Leases, or one of them, are served."""
     return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)

@@ -1,4 +1,4 @@
-"""What the observer says of lists, watch events and broken links."""
+"""What a watch says of a server that ends, breaks, forgets or talks nonsense."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import pytest
 from kube_doubles import ScriptedApi, pod
 
 from harness.drivers.kubernetes.client import ApiError
-from harness.drivers.kubernetes.watching import Endpoints, Pods, Watch, services_of
-from harness.history.events import Body, EndpointsSeen, PodGone, PodSeen, WatchGap
+from harness.drivers.kubernetes.kinds import pods as pods_view
+from harness.drivers.kubernetes.watch import Pace, Watch
+from harness.history.events import Body, PodGone, PodSeen, WatchGap
 
 SEEN = PodSeen(pod="shop-1", uid="uid-shop-1", zone="a", node="node-a", phase="Running", ready=True, terminating=False)
+
+
+PACE = Pace(sleep=lambda _: None)
 
 
 class ScriptEndedError(BaseException):
@@ -31,9 +35,9 @@ def watched(*answers: Any) -> tuple[list[Body], ScriptedApi]:
         api,
         "/api/v1/namespaces/shop/pods",
         {},
-        Pods(lambda _: ""),
+        pods_view(lambda _: "", {}),
         lambda body, _: said.append(body),
-        sleep=lambda _: None,
+        pace=PACE,
     )
     watch.first()
     with pytest.raises(ScriptEndedError):
@@ -47,74 +51,6 @@ def _without_stamp(body: Body) -> Body:
 
 def listed(*pods: dict[str, Any], version: str = "5") -> dict[str, Any]:
     return {"metadata": {"resourceVersion": version}, "items": list(pods)}
-
-
-def test_only_changes_are_reported() -> None:
-    """A pod is reported when it is first seen and when something that matters changed."""
-    pods = Pods(lambda _: "")
-    not_ready = pod("shop-1", "a", ready=False)
-
-    assert list(pods.listed([pod("shop-1", "a")])) == [SEEN]
-    assert list(pods.changed("MODIFIED", pod("shop-1", "a"))) == []
-    assert [body.ready for body in pods.changed("MODIFIED", not_ready) if isinstance(body, PodSeen)] == [False]
-    assert list(pods.changed("DELETED", not_ready)) == [PodGone(pod="shop-1", uid="uid-shop-1")]
-
-
-def test_a_new_list_reports_what_it_no_longer_holds() -> None:
-    """A pod that went while nobody watched is gone, whatever the name of its successor."""
-    pods = Pods(lambda _: "")
-    list(pods.listed([pod("shop-0", "a", uid="old")]))
-
-    assert list(pods.listed([pod("shop-1", "a")])) == [PodGone(pod="shop-0", uid="old"), SEEN]
-
-
-def test_a_pod_without_zone_label_has_its_nodes_zone() -> None:
-    """The node is asked for only when the pod is bound to one."""
-    pods = Pods({"node-a": "a"}.__getitem__)
-    found = pods.listed([pod("shop-1", node="node-a"), pod("shop-2", phase="Pending", ready=False)])
-
-    assert [(body.pod, body.zone) for body in found if isinstance(body, PodSeen)] == [("shop-1", "a"), ("shop-2", "")]
-
-
-def endpoint_slice(name: str, readiness: str, service: str = "shop") -> dict[str, Any]:
-    """Endpoints .0, .1, ... of one slice: y is ready, n is not, ? does not say."""
-    conditions: dict[str, dict[str, Any]] = {"y": {"ready": True}, "n": {"ready": False}, "?": {}}
-    endpoints = [
-        {"addresses": [f"10.42.0.{number}"], "conditions": conditions[one]} for number, one in enumerate(readiness)
-    ]
-    labels = {"kubernetes.io/service-name": service}
-    return {"metadata": {"name": name, "labels": labels, "resourceVersion": "9"}, "endpoints": endpoints}
-
-
-def test_ready_endpoints_are_counted_over_slices_and_reported_on_change() -> None:
-    """An endpoint in two slices counts once; unknown readiness is ready; another service's slice counts nothing."""
-    view = Endpoints(("shop",))
-    slices = [endpoint_slice("one", "yn"), endpoint_slice("two", "??y"), endpoint_slice("other", "y", service="db")]
-
-    assert list(view.listed(slices)) == [EndpointsSeen(service="shop", ready=3)]
-    assert list(view.changed("MODIFIED", endpoint_slice("two", "yyy"))) == []
-    assert list(view.changed("DELETED", endpoint_slice("two", ""))) == [EndpointsSeen(service="shop", ready=1)]
-
-
-def test_a_service_without_endpoints_is_reported_as_none_ready() -> None:
-    """Nothing is evidence too."""
-    assert list(Endpoints(("shop",)).listed([])) == [EndpointsSeen(service="shop", ready=0)]
-
-
-def test_services_are_those_that_select_one_of_the_pods() -> None:
-    """A service without selector selects nothing."""
-
-    def service(name: str, **selector: str) -> dict[str, Any]:
-        return {"metadata": {"name": name}, "spec": {"selector": selector}}
-
-    services = [
-        service("web", app="shop"),
-        service("db", app="db"),
-        service("none"),
-        service("all", app="shop", tier="x"),
-    ]
-
-    assert services_of(services, [pod("shop-1", labels={"tier": "y"})]) == ("web",)
 
 
 def test_a_watch_that_ends_in_good_order_goes_on_where_it_was() -> None:
@@ -178,10 +114,45 @@ def test_an_event_that_could_not_be_taken_is_asked_for_again() -> None:
     added = event("ADDED", pod("shop-1", node="node-a"))
     api = ScriptedApi(answers=[listed(), [added], [added], ScriptEndedError()])
     said: list[Body] = []
-    watch = Watch(api, "/pods", {}, Pods(zone_of_node), lambda body, _: said.append(body), sleep=lambda _: None)
+    watch = Watch(api, "/pods", {}, pods_view(zone_of_node, {}), lambda body, _: said.append(body), pace=PACE)
     watch.first()
     with pytest.raises(ScriptEndedError):
         watch.run()
 
     assert [query.get("resourceVersion") for query in api.asked] == [None, "5", "5", "7"]
     assert said[-1] == SEEN
+
+
+def test_a_server_that_asks_for_patience_gets_it() -> None:
+    """Retry-After counts where it is longer than our own pause, up to a bound."""
+    slept: list[float] = []
+    busy = [ApiError("busy", 429, retry_s=retry_s) for retry_s in (7.0, 900.0, None)]
+    api = ScriptedApi(answers=[listed(), *busy, ScriptEndedError()])
+    watch = Watch(api, "/pods", {}, pods_view(lambda _: "", {}), lambda _, __: None, pace=Pace(sleep=slept.append))
+    watch.first()
+    with pytest.raises(ScriptEndedError):
+        watch.run()
+
+    assert slept == [7.0, 30.0, 0.8]
+
+
+def test_a_server_that_always_forgets_is_asked_slowly() -> None:
+    """The first 410 is listed anew at once, the next ones after longer and longer pauses."""
+    slept: list[float] = []
+    answers = [one for _ in range(4) for one in (listed(), ApiError("too old", 410))]
+    api = ScriptedApi(answers=[*answers, ScriptEndedError()])
+    watch = Watch(api, "/pods", {}, pods_view(lambda _: "", {}), lambda _, __: None, pace=Pace(sleep=slept.append))
+    watch.first()
+    with pytest.raises(ScriptEndedError):
+        watch.run()
+
+    assert slept == [0.4, 0.8, 1.6]
+
+
+@pytest.mark.parametrize("nonsense", [b"[]", b"7", b'{"type": "ADDED", "object": null}', b'{"type": "ADDED"}'])
+def test_nonsense_is_a_gap_and_the_watch_goes_on(nonsense: bytes) -> None:
+    """What came after it in the same answer is asked for again."""
+    said, api = watched(listed(), [nonsense, event("ADDED", pod("shop-1", "a"))], [event("ADDED", pod("shop-1", "a"))])
+
+    assert [type(body) for body in said] == [WatchGap, WatchGap, PodSeen]
+    assert [query.get("resourceVersion") for query in api.asked] == [None, "5", "5", "7"]

@@ -1,0 +1,304 @@
+"""
+Losing a zone, as Chaos Toolkit actions, at three depths; each with its undo.
+
+- `taint_zone` / `untaint_zone`, announced: the zone's nodes are cordoned and tainted, so their pods are evicted and get
+  to end in good order. Shows rescheduling and spare capacity; not detection, for Kubernetes knows.
+- `empty_zone` / `reopen_zone`, abrupt: the nodes are cordoned and the namespace's pods on them deleted without grace.
+  No pod ends in good order; but endpoints vanish at once, which a real outage does not give.
+- `stop_zone` / `start_zone`, real: the nodes lose power, by the annotation `lch.dev/power` if they have that switch
+  (the sandbox's do), else by a command for each. Detection and eviction take as long as they take.
+
+What is changed on a node is marked, with the action as role; the reaper undoes it when the run is dead. What a command
+stopped only a command starts again: by the rollback, the watchdog, or `harness heal`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from harness.drivers.faults import command, radius
+from harness.drivers.faults.act import Act, Secrets, acting
+from harness.drivers.faults.marks import Change
+from harness.drivers.faults.undoing import restoring, taken_back, undone
+from harness.drivers.kubernetes.client import ApiError
+from harness.drivers.kubernetes.objects import (
+    NODES_PATH,
+    RUN,
+    ZONE,
+    Obj,
+    labels_of,
+    name_of,
+    node_of,
+    node_path,
+    pods_path,
+    ready,
+    running,
+    terminating,
+)
+from harness.drivers.kubernetes.seen import BESIDE, HARNESS, PROMETHEUS, REAPER, controller_of, uid_of
+from harness.errors import DriverError
+
+__all__ = ["empty_zone", "reopen_zone", "start_zone", "stop_zone", "taint_zone", "untaint_zone"]
+
+OUTAGE = "lch.dev/zone-outage"  # the taint of an announced outage; its value is the run
+POWER = "lch.dev/power"  # annotation of nodes that can be switched off: "on", "off"
+STOPPED = "lch.dev/stopped-by"  # annotation of a node that a command stopped: by which run
+EVICT_S = 45.0  # for pods to begin to end; they have their own grace to end in
+GONE_S = 30.0
+STOP_S = 120.0  # for Kubernetes to notice that a node is gone: 40-50 s by default
+START_S = 240.0
+AT_ONCE = 16  # requests
+
+_TAINTED, _EMPTIED, _STOPPED = "zone-taint", "zone-empty", "zone-stop"  # roles of changes, each followed by the zone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """What an outage of a zone will hit."""
+
+    name: str
+    nodes: tuple[Obj, ...]
+    pods: tuple[Obj, ...]  # of the namespace, on these nodes, that would be replaced elsewhere
+
+
+def taint_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+    *,
+    zone: str,
+    namespace: str,
+    selector: str,
+    max_nodes: int | None = None,
+    run: str = "manual",
+    ttl_s: int = 120,
+    secrets: Secrets = None,
+) -> dict[str, object]:
+    """
+    Cordon and taint (NoExecute) the zone's nodes, and wait until the selected pods there have begun to end.
+
+    Returns zone, nodes and pods (names). ActivityFailed, and nothing is left behind, when the zone has no node that may
+    be touched, more than `max_nodes` (or the run's cap), when no other zone could take over, or when it holds the only
+    reaper, Prometheus or harness.
+    """
+    with acting(namespace, run, ttl_s, secrets) as act:
+        aim = aimed(act, zone, selector, max_nodes)
+        taint = {"key": OUTAGE, "value": act.run, "effect": "NoExecute"}
+        changes = [
+            Change(path=("spec", "unschedulable"), ours=True, role=_role(_TAINTED, zone)),
+            Change(path=("spec", "taints"), element=taint, role=_role(_TAINTED, zone)),
+        ]
+
+        def evicted() -> bool:
+            return not [pod for pod in _selected(act, selector, aim) if not terminating(pod)]
+
+        with taken_back(lambda: _restored(act, zone, _TAINTED)):
+            for node in aim.nodes:
+                act.change(node_path(name_of(node)), changes)
+            act.wait(evicted, f"pods of zone '{zone}' evicted; do they tolerate the taint {OUTAGE}?", timeout_s=EVICT_S)
+        return _told(aim)
+
+
+def untaint_zone(zone: str, namespace: str, run: str = "manual", secrets: Secrets = None) -> dict[str, object]:
+    """Undo `taint_zone` of the same zone and run, where it is still as the run left it; fine when nothing is (left)."""
+    with acting(namespace, run, 0, secrets) as act:
+        return {"zone": zone, "undone": _restored(act, zone, _TAINTED)}
+
+
+def empty_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+    *,
+    zone: str,
+    namespace: str,
+    selector: str,
+    max_nodes: int | None = None,
+    run: str = "manual",
+    ttl_s: int = 120,
+    secrets: Secrets = None,
+) -> dict[str, object]:
+    """
+    Cordon the zone's nodes and delete the namespace's pods on them at once, without grace; wait until they are gone.
+
+    Pods that nothing would replace elsewhere stay: those of a DaemonSet or of no controller, and our own. The rest is
+    as in `taint_zone`.
+    """
+    with acting(namespace, run, ttl_s, secrets) as act:
+        aim = aimed(act, zone, selector, max_nodes)
+        cordon = Change(path=("spec", "unschedulable"), ours=True, role=_role(_EMPTIED, zone))
+        with taken_back(lambda: _restored(act, zone, _EMPTIED)):
+            for node in aim.nodes:
+                act.change(node_path(name_of(node)), [cordon])
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                list(pool.map(lambda pod: _deleted(act, pod), aim.pods))
+            act.wait_gone(aim.pods, GONE_S)
+        return _told(aim)
+
+
+def reopen_zone(zone: str, namespace: str, run: str = "manual", secrets: Secrets = None) -> dict[str, object]:
+    """Undo `empty_zone` of the same zone and run: uncordon what it cordoned; fine when nothing is (left)."""
+    with acting(namespace, run, 0, secrets) as act:
+        return {"zone": zone, "undone": _restored(act, zone, _EMPTIED)}
+
+
+def stop_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+    *,
+    zone: str,
+    namespace: str,
+    selector: str,
+    stop: Sequence[str] = (),
+    max_nodes: int | None = None,
+    run: str = "manual",
+    ttl_s: int = 120,
+    secrets: Secrets = None,
+) -> dict[str, object]:
+    """
+    Take the power from the zone's nodes, and wait until Kubernetes has noticed that they are gone.
+
+    By their annotation `lch.dev/power` if all have it, else by `stop`, a program and its arguments, once for each node,
+    with {node} and {provider_id} filled in; what it stopped before it failed, the rollback starts. ActivityFailed with
+    neither. The rest is as in `taint_zone`.
+    """
+    with acting(namespace, run, ttl_s, secrets) as act:
+        aim = aimed(act, zone, selector, max_nodes)
+        switch = all(POWER in _annotations(node) for node in aim.nodes)
+        if not switch and not stop:
+            raise DriverError(
+                f"zone '{zone}': its nodes have no annotation {POWER}, and no command to stop them is given; "
+                "give `stop` (and `start` in the rollback), such as [my-cloud, stop, '{node}']"
+            )
+        with taken_back(lambda: _restored(act, zone, _STOPPED)):
+            if switch:
+                off = Change(path=("metadata", "annotations", POWER), ours="off", role=_role(_STOPPED, zone))
+                for node in aim.nodes:
+                    act.change(node_path(name_of(node)), [off])
+            else:
+                _stop_each(act, aim.nodes, stop)
+            names = {name_of(node) for node in aim.nodes}
+            act.wait(
+                lambda: not [node for node in act.api.items(NODES_PATH) if name_of(node) in names and ready(node)],
+                f"nodes of zone '{zone}' seen to be gone",
+                timeout_s=STOP_S,
+            )
+        return _told(aim)
+
+
+def start_zone(
+    zone: str, namespace: str, start: Sequence[str] = (), run: str = "manual", secrets: Secrets = None
+) -> dict[str, object]:
+    """
+    Undo `stop_zone` of the same zone and run, and wait until the nodes are ready; fine when nothing is (left) stopped.
+
+    `start` is the command for nodes that `stop` stopped. ActivityFailed when they are not ready after 240 seconds.
+    """
+    with acting(namespace, run, 0, secrets) as act:
+        switched = _restored(act, zone, _STOPPED)
+        stopped = [node for node in _nodes(act, zone) if _annotations(node).get(STOPPED) == act.run]
+        if stopped and not start:
+            raise DriverError(f"zone '{zone}': {len(stopped)} nodes were stopped by a command; give `start`")
+        if not act.dry:
+            command.for_each(start, stopped)
+        names = {name_of(node) for node in stopped} | {name.removeprefix("node/") for name in switched}
+        act.wait(
+            lambda: all(ready(node) for node in _nodes(act, zone) if name_of(node) in names),
+            f"nodes of zone '{zone}' ready",
+            timeout_s=START_S,
+        )
+        for node in stopped:
+            act.api.patch(node_path(name_of(node)), {"metadata": {"annotations": {STOPPED: None}}})
+        return {"zone": zone, "undone": sorted(f"node/{name}" for name in names)}
+
+
+def aimed(act: Act, zone: str, selector: str, max_nodes: int | None) -> Zone:
+    """What an outage of the zone may hit, by the frozen targets and the caps. DriverError when there must be none."""
+    if not selector.strip():
+        raise DriverError("the selector is empty, which would match every pod; write one")
+    nodes = act.api.items(NODES_PATH)
+    there = [node for node in nodes if labels_of(node).get(ZONE) == zone]
+    everyone = act.api.items(pods_path(act.namespace))
+    on = {name_of(node) for node in there}
+    hit = [pod for pod in everyone if node_of(pod) in on]
+    known = radius.frozen(os.environ) or radius.around(hit, there)
+    taken = tuple(node for node in there if uid_of(node) in known.nodes)
+    names = {name_of(node) for node in taken}
+    pods = tuple(pod for pod in hit if node_of(pod) in names and known.holds(pod) and _replaced(pod))
+    aim = Zone(name=zone, nodes=taken, pods=pods)
+    cap = known.max_nodes if max_nodes is None else min(known.max_nodes, int(max_nodes))
+    _require_allowed(aim, cap, len(there))
+    _require_rest(act, zone, nodes)
+    if not _selected(act, selector, aim):
+        raise DriverError(f"zone '{zone}': selector '{selector}' matches no running pod there; nothing would be lost")
+    known.require(pods, everyone=everyone)
+    return aim
+
+
+def _require_allowed(aim: Zone, cap: int, there: int) -> None:
+    if not aim.nodes:
+        raise DriverError(f"zone '{aim.name}': none of its {there} nodes is a frozen target; nothing was done")
+    if len(aim.nodes) > cap:
+        raise DriverError(f"zone '{aim.name}': has {len(aim.nodes)} nodes, max_nodes allows {cap}; nothing was done")
+
+
+def _require_rest(act: Act, zone: str, nodes: Sequence[Obj]) -> None:
+    """Raise DriverError unless another zone has a node that can take over, and the run's own helpers have another."""
+    able = {name_of(node) for node in nodes if ready(node) and not node.get("spec", {}).get("unschedulable")}
+    elsewhere = {name_of(node) for node in nodes if labels_of(node).get(ZONE) not in {zone, None}}
+    if not able & elsewhere:
+        raise DriverError(f"zone '{zone}': no other zone has a node that is ready and not cordoned; nothing was done")
+    selector = f"{BESIDE} in ({HARNESS},{REAPER},{PROMETHEUS})"
+    try:
+        beside = [pod for pod in act.api.items("/api/v1/pods", {"labelSelector": selector}) if running(pod)]
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return  # not ours to know
+    for name in sorted({labels_of(pod)[BESIDE] for pod in beside}):
+        of_name = [pod for pod in beside if labels_of(pod)[BESIDE] == name]
+        if not any(node_of(pod) in elsewhere for pod in of_name):
+            raise DriverError(f"zone '{zone}': is the only one with a pod of {name}; run another in another zone first")
+
+
+def _selected(act: Act, selector: str, aim: Zone) -> list[Obj]:
+    """The running pods that the selector matches on the zone's nodes, those that are ending included."""
+    names = {name_of(node) for node in aim.nodes}
+    pods = act.api.items(pods_path(act.namespace), {"labelSelector": selector})
+    return [pod for pod in pods if node_of(pod) in names and pod.get("status", {}).get("phase") == "Running"]
+
+
+def _replaced(pod: Obj) -> bool:
+    owner = controller_of(pod)
+    return owner is not None and owner["kind"] not in {"DaemonSet", "Node"} and RUN not in labels_of(pod)
+
+
+def _deleted(act: Act, pod: Obj) -> None:
+    try:
+        act.api.delete(pods_path(act.namespace, name_of(pod)), grace_s=0, uid=uid_of(pod))
+    except ApiError as error:
+        if error.status != 409:  # another one has its name by now
+            raise
+
+
+def _stop_each(act: Act, nodes: Sequence[Obj], stop: Sequence[str]) -> None:
+    command.require(stop)
+    for node in nodes:  # said on the node first: whoever finds it stopped can tell by whom
+        act.api.patch(node_path(name_of(node)), {"metadata": {"annotations": {STOPPED: act.run}}})
+    if not act.dry:
+        command.for_each(stop, nodes)
+
+
+def _nodes(act: Act, zone: str) -> list[Obj]:
+    return act.api.items(NODES_PATH, {"labelSelector": f"{ZONE}={zone}"})
+
+
+def _annotations(obj: Obj) -> dict[str, str]:
+    return obj["metadata"].get("annotations") or {}
+
+
+def _restored(act: Act, zone: str, role: str) -> list[str]:
+    return undone(act, lambda: restoring(act, "node", NODES_PATH, node_path, _role(role, zone)))
+
+
+def _role(role: str, zone: str) -> str:
+    return f"{role}-{zone}"
+
+
+def _told(aim: Zone) -> dict[str, object]:
+    return {"zone": aim.name, "nodes": sorted(map(name_of, aim.nodes)), "pods": sorted(map(name_of, aim.pods))}
