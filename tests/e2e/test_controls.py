@@ -191,7 +191,7 @@ def test_a_recorded_run_is_judged_again_to_the_same_bytes(standing: Workplace) -
     assert (moved / "verdict.json").read_bytes() == first
     journal = json.loads((moved / "chaos/pod-delete.json").read_text())
     assert [activity["status"] for activity in journal["run"]] == ["succeeded"]
-    deleted = journal["run"][0]["output"]
+    deleted = [pod["name"] for pods in journal["run"][0]["output"]["rounds"] for pod in pods]
     events = [json.loads(line) for line in (moved / "history.jsonl").read_text().splitlines()]
     gone = [event["pod"] for event in events if event["event"] == "pod_gone"]
     assert gone == deleted
