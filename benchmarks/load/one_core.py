@@ -5,8 +5,11 @@ One load worker on one core against nginx on another: how much it drives, and wh
 
 Targets: 20,000 arrivals/s, all sent, start lag p99 at most 5 ms; 3 times the throughput of plain Locust's FastHttpUser,
 all answered, with at least 3 times its requests per CPU second; and the same FastHttpUser as a slot of the engine, with
-its accounting, keeps up with 85 % of what it does in plain Locust. Plain Locust runs a closed loop of 50 users at full
-tilt on the same core, before and after: its throughput is its requests per CPU second.
+its accounting, asked for 85 % of what it does in plain Locust, does at least as many per CPU second. Plain Locust is a
+closed loop of 50 users at full tilt on the same core, before and after: its throughput is its requests per CPU second.
+
+A generator that is not busy spends more CPU on an arrival, because it sleeps and is woken twice for each; that is what
+the last line but one tells.
 """
 
 from __future__ import annotations
@@ -41,11 +44,11 @@ def plain(kind: str, url: str, on: set[int]) -> float:
 
 
 def ours(url: str, per_s: float, seconds: int, locustfile: Path, on: set[int]) -> tuple[Played, float]:
-    """What one worker did at this rate, and its requests per CPU second in the steady part."""
+    """What one worker did at this rate, and its answered requests per CPU second, from the start until all were."""
     end_s = WARM_UP_S + seconds
     phases = (phase("warm-up", 0, WARM_UP_S, ramp_s=WARM_UP_S - 1), phase("steady", WARM_UP_S, end_s))
     played = play(plan_of(url, per_s, phases, locustfile=locustfile), on=on)
-    return played, played.totals(WARM_UP_S, end_s)["sent"] / played.cpu_s(WARM_UP_S, end_s)
+    return played, played.totals()["ok"] / played.cpu_s(0, 1 << 40)
 
 
 def lag_ms(played: Played, first_s: int) -> float:
@@ -72,8 +75,8 @@ def main() -> int:
         played, per_cpu_s = ours(url, RATE, seconds, PROBER, core)
         fast = (before + plain("fast", url, core)) / 2
         most, most_per_cpu_s = ours(url, round(TIMES_FAST * fast), short, PROBER, core)
-        slots, _ = ours(url, round((1 - SLOT_COST) * fast), short, SLOTS, core)
-        _, slots_per_cpu_s = ours(url, round(0.6 * fast), short, SLOTS, core)
+        busy, busy_per_cpu_s = ours(url, round((1 - SLOT_COST) * fast), short, SLOTS, core)
+        _, idle_per_cpu_s = ours(url, round(0.6 * fast), short, SLOTS, core)
         http = plain("http", url, core)
     lag_ms_p99 = lag_ms(played, WARM_UP_S)
     targets.check(f"{RATE}/s for {seconds} s, all sent", str(dict(played.totals(WARM_UP_S))), kept=answered(played))
@@ -83,9 +86,10 @@ def main() -> int:
     text = f"{ratio:.2f} x at {round(TIMES_FAST * fast)}/s: {dict(most.totals())}"
     targets.check(f">= {TIMES_FAST:g} x FastHttpUser per core", text, kept=kept)
     print(f"      {most_per_cpu_s / http:.1f} x HttpUser per core")
-    what = f"FastHttpUser slots keep up with {1 - SLOT_COST:.0%} of plain FastHttpUser"
-    targets.check(what, f"at {round((1 - SLOT_COST) * fast)}/s: {dict(slots.totals())}", kept=answered(slots))
-    print(f"      by CPU at 60 % of it they cost {1 - slots_per_cpu_s / fast:.1%}")
+    cost = 1 - busy_per_cpu_s / fast
+    found = f"{cost:.1%} by CPU at {round((1 - SLOT_COST) * fast)}/s: {dict(busy.totals())}"
+    targets.check(f"FastHttpUser slots cost <= {SLOT_COST:.0%} of its throughput", found, kept=cost <= SLOT_COST)
+    print(f"      at 60 % of it, where it sleeps between arrivals, {1 - idle_per_cpu_s / fast:.1%}")
     return targets.exit_code
 
 

@@ -42,10 +42,18 @@ class Played:
 
 
 Midway = Callable[[int], None]  # called with the run-relative time at each step
+Enough = Callable[[list[Body], int], bool]  # of what happened so far and the run-relative time
 
 
-def play(driver: LoadDriver, clock: Clock, until_s: float, midway: Midway | None = None, drain_s: float = 15) -> Played:
-    """Start a prepared driver, stop it at `until_s`, and collect everything until LoadStopped."""
+def play(
+    driver: LoadDriver,
+    clock: Clock,
+    until_s: float,
+    midway: Midway | None = None,
+    drain_s: float = 15,
+    enough: Enough | None = None,
+) -> Played:
+    """Start a prepared driver, stop it at `until_s` or once it is `enough`, and collect everything it reports."""
     t0_ns = clock.mono_ns() + (S // 10 if until_s > 0 else S)
     driver.start(t0_ns)
     events: list[Body] = []
@@ -58,7 +66,7 @@ def play(driver: LoadDriver, clock: Clock, until_s: float, midway: Midway | None
         now_ns = clock.mono_ns() - t0_ns
         if midway:
             midway(now_ns)
-        if not stopped and now_ns >= until_s * S:
+        if not stopped and (now_ns >= until_s * S or (enough and enough(events, now_ns))):
             driver.stop()
             stopped = True
         assert now_ns < (until_s + drain_s) * S, f"not stopped in time; events so far: {events}"

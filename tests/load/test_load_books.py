@@ -30,8 +30,7 @@ def planned(*counts: tuple[int, int]) -> tuple[LoadFrame, ...]:
 
 def accounts_of(workers: int) -> Accounts:
     accounts = Accounts({"": TEN}, 4 * S)
-    for worker in range(workers):
-        accounts.join(worker, 0)
+    accounts.join(range(workers), 0)
     return accounts
 
 
@@ -117,7 +116,7 @@ def test_a_worker_that_leaves_loses_what_it_owed_and_did_not_settle():
 
 def test_a_worker_that_joins_shares_from_then_on():
     accounts = accounts_of(1)
-    accounts.join(7, 2 * S)
+    accounts.join([7], 2 * S)
     shared = sorted(times(accounts.itinerary(0)) + times(accounts.itinerary(7)))
     assert shared == [TEN.at(k) for k in range(40)]
     assert accounts.itinerary(7).legs == (IDLE, Leg(2 * S, 1, 2))
@@ -130,7 +129,7 @@ def test_whoever_comes_and_goes_every_arrival_is_owed_by_one_or_lost(changes):
     for what, from_ns in changes:
         if what == "join":
             worker += 1
-            accounts.join(worker, from_ns)
+            accounts.join([worker], from_ns)
         elif accounts.alive:
             accounts.leave(accounts.alive[0], from_ns)
     owed = [t_ns for one in range(worker + 1) for t_ns in times(accounts.itinerary(one))]
@@ -172,7 +171,7 @@ def test_what_is_settled_is_forgotten_and_not_lost_later():
 
 def test_streams_are_accounted_for_apart():
     accounts = Accounts({"browse": TEN, "buy": FIVE}, 4 * S)
-    accounts.join(0, 0)
+    accounts.join([0], 0)
     accounts.settle(0, {("browse", 0): 10, ("buy", 0): 3})
     accounts.leave(0, S)
     assert accounts.close(S) == (

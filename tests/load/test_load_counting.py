@@ -271,3 +271,20 @@ def test_what_hangs_from_the_start_has_the_name_its_task_last_had(tally, ledger)
     assert (frame.series, frame.ok, frame.timed_out) == ("GET /items", 1, 1)
     (sampled,) = ledger.sampled()
     assert (sampled.error, sampled.response_s, sampled.series) == ("deadline", 5.0, "GET /items")
+
+
+def test_a_busy_second_is_counted_as_exactly_as_a_quiet_one():
+    """Many values are counted in another way than few."""
+    tally, quiet = Tally(S, LIMITS_US), Collector(LIMITS_US)
+    for k in range(20_000):
+        tally.ok("", "GET /", k, k + 1000 * (k % 300), k + 1000 * (k % 9000))
+    busy = frames_of(tally)
+    for k in range(20_000):
+        tally.ok("", "GET /", k, k + 1000 * (k % 300), k + 1000 * (k % 9000))
+        if k % 1000 == 999:
+            quiet.add(tally.take())
+    expected = Histogram()
+    for k in range(20_000):
+        expected.record(k % 9000)
+    assert busy == quiet.take()
+    assert busy[0].response == expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from harness.drivers.locust.stripes import Itinerary, Leg
@@ -30,7 +30,7 @@ class Accounts:
         self._before = {stream: lru_cache(maxsize=256)(arrivals.before) for stream, arrivals in streams.items()}
         self._end_ns = end_ns
         self._itineraries = {_NOBODY: Itinerary((Leg(0, 0, 1),), end_ns)}
-        self._alive: list[int] = []
+        self._alive: dict[int, None] = {}  # in the order of their stripes
         self._settled: dict[int, Counter[tuple[str, int]]] = {}
         self._extra: dict[int, Counter[tuple[str, int]]] = {}
         self._closed_ns = 0  # planned arrivals are reported up to here
@@ -46,6 +46,10 @@ class Accounts:
     def until_ns(self) -> int:
         """Where planning ends: the profile's end, or where the load was stopped."""
         return self._end_ns
+
+    def takes_part(self, worker: int) -> bool:
+        """Whether the worker is one of `alive`."""
+        return worker in self._alive
 
     def itinerary(self, worker: int) -> Itinerary:
         """What a worker is to run."""
@@ -63,16 +67,17 @@ class Accounts:
             for (stream, second), n in sorted(counts.items())
         )
 
-    def join(self, worker: int, from_ns: int) -> None:
-        """A worker takes part from `from_ns` on, or when the stripes were last cut if that is later."""
-        self._alive.append(worker)
-        self._itineraries[worker] = Itinerary((Leg(0, *_IDLE),), self._end_ns)
-        self._settled[worker], self._extra[worker] = Counter(), Counter()
+    def join(self, workers: Iterable[int], from_ns: int) -> None:
+        """Workers take part from `from_ns` on, or from when the stripes were last cut if that is later."""
+        for worker in workers:
+            self._alive[worker] = None
+            self._itineraries[worker] = Itinerary((Leg(0, *_IDLE),), self._end_ns)
+            self._settled[worker], self._extra[worker] = Counter(), Counter()
         self._restripe(from_ns)
 
     def leave(self, worker: int, from_ns: int) -> None:
         """A worker runs nothing from `from_ns` on, or from when the stripes were last cut if that is later."""
-        self._alive.remove(worker)
+        del self._alive[worker]
         self._restripe(from_ns)
         self._itineraries[worker] = self._itineraries[worker].with_leg(Leg(self._epoch_ns, *_IDLE))
 

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from harness.drivers.locust.worker import Address, Seat
 
 
@@ -33,6 +35,14 @@ class Child:
     def tell(self, address: Address) -> None:
         """Say where the master is."""
         self._write(address.to_json())
+
+    def is_stopped(self) -> bool:
+        """Whether the process stands still because of a signal (or a debugger); not when it is merely busy."""
+        try:
+            status = psutil.Process(self.process.pid).status()
+        except psutil.NoSuchProcess:
+            return False
+        return status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
     def kill(self) -> None:
         """End the process now."""

@@ -19,7 +19,8 @@ from harness.history.load import FailedRequest, LoadFrame, Slower, Steps
 FAILURES_PER_CLASS = 5  # kept between two calls of `take`, per class of failure
 FAILURES_MAX = 2000  # kept of a run
 DETAIL_MAX = 200  # characters
-_HELD_MAX = 1 << 16  # bytes of values that are kept before they are counted
+_HELD_MAX = 1 << 18  # bytes of values that are kept before they are counted
+_MANY = 1 << 13  # so many values are counted faster in a list of all buckets than in a dict
 
 
 class Collector:
@@ -32,6 +33,7 @@ class Collector:
     def __init__(self, limits_us: Sequence[int] = ()) -> None:
         self._limits_us = tuple(limits_us)
         self._sums: dict[tuple[int, str, str], _Sum] = {}
+        self._tray = [0] * (1 << 16)
 
     def add(self, data: bytes) -> Counter[tuple[str, int]]:
         """Add it; how many arrivals of each stream and second are settled by it."""
@@ -42,7 +44,7 @@ class Collector:
             stream, series = reader.text(), reader.text()
             found = self._sums.get((second, stream, series))
             if found is None:
-                found = self._sums[second, stream, series] = _Sum()
+                found = self._sums[second, stream, series] = _Sum(self._tray)
             found.add(reader, steps=steps)
             if done:
                 settled[stream, second] += done
@@ -83,11 +85,12 @@ class FailureSample:
 class _Values:
     """A histogram in the making: values are kept as they came and counted many at once."""
 
-    __slots__ = ("_counts", "_held")
+    __slots__ = ("_counts", "_held", "_tray")
 
-    def __init__(self) -> None:
+    def __init__(self, tray: list[int]) -> None:
         self._counts: Counter[int] = Counter()
         self._held = bytearray()
+        self._tray = tray  # a zero for every bucket; lent by all to all
 
     def add(self, data: bytes) -> None:
         self._held += data
@@ -99,19 +102,29 @@ class _Values:
         return Histogram(dict(self._counts))
 
     def _count(self) -> None:
-        if self._held:
-            self._counts.update(buckets_of(bytes(self._held)))
-            self._held.clear()
+        values = buckets_of(bytes(self._held))
+        self._held.clear()
+        if len(values) < _MANY:
+            self._counts.update(values)
+            return
+        tray = self._tray
+        for bucket in values:
+            tray[bucket] += 1
+        for bucket, count in enumerate(tray[: max(values) + 1]):
+            if count:
+                self._counts[bucket] += count
+                tray[bucket] = 0
 
 
 class _Sum:
     """A frame in the making."""
 
-    __slots__ = ("_errors", "_lanes", "_steps", "_values")
+    __slots__ = ("_errors", "_lanes", "_steps", "_tray", "_values")
 
-    def __init__(self) -> None:
+    def __init__(self, tray: list[int]) -> None:
+        self._tray = tray
         self._lanes = Lanes()
-        self._values = tuple(_Values() for _ in range(HISTOGRAMS))
+        self._values = tuple(_Values(tray) for _ in range(HISTOGRAMS))
         self._errors: Counter[str] = Counter()
         self._steps: _StepSum | None = None
 
@@ -121,7 +134,7 @@ class _Sum:
             values.add(reader.take())
         self._errors.update(reader.named())
         if steps:
-            self._steps = self._steps or _StepSum()
+            self._steps = self._steps or _StepSum(self._tray)
             self._steps.add(reader)
 
     def frame(self, second: int, stream: str, series: str, limits_us: Sequence[int]) -> LoadFrame:
@@ -156,9 +169,9 @@ class _StepSum:
 
     __slots__ = ("_errors", "_lanes", "_response")
 
-    def __init__(self) -> None:
+    def __init__(self, tray: list[int]) -> None:
         self._lanes = Lanes()
-        self._response = _Values()
+        self._response = _Values(tray)
         self._errors: Counter[str] = Counter()
 
     def add(self, reader: Reader) -> None:

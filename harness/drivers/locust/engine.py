@@ -21,7 +21,7 @@ from harness.drivers.locust.child import Child
 from harness.drivers.locust.collector import Collector, FailureSample
 from harness.drivers.locust.guests import refusal, welcome
 from harness.drivers.locust.kinds import LocustfileError, kinds_of
-from harness.drivers.locust.members import LIVES_MAX, SILENT_TICKS, TICK_S, Member, Members
+from harness.drivers.locust.members import HUNG_TICKS, LIVES_MAX, SILENT_TICKS, TICK_S, Member, Members
 from harness.drivers.locust.spec import Spec
 from harness.drivers.locust.voice import Voice
 from harness.drivers.locust.worker import Address, Seat
@@ -55,6 +55,7 @@ class Engine:
         self._t0_ns: int | None = None
         self._epoch = 0
         self._assembled = self._started = self._stopping = False
+        self._idle: set[int] = set()  # workers that were told to begin and have not said that they did
         self._burying = 0  # dead workers whose last messages are waited for
         self._over = Event()
         self._runner = self._master_runner(token)
@@ -102,9 +103,9 @@ class Engine:
 
     def _start(self, t0_ns: int) -> None:
         self._t0_ns = t0_ns
-        for member in self._members:
-            if member.ready:
-                self._accounts.join(member.index, 0)
+        ready = [member.index for member in self._members if member.ready]
+        self._idle = set(ready)
+        self._accounts.join(ready, 0)
         self._order()
         gevent.spawn(self._flush_for_ever)
 
@@ -165,11 +166,12 @@ class Engine:
         member.epoch, member.drained = report["epoch"], report["drained"]
         if report["number"] is not None and member.is_new(report["number"]):
             self._take(member, report)
-        answer = {"number": report["number"], "t1": report["t1"], "t2": heard_ns, "t3": time.monotonic_ns()}
-        self._runner.send_message("heard", answer, client_id=msg.node_id)
+        if report["number"] is not None or member.place is None:
+            answer = {"number": report["number"], "t1": report["t1"], "t2": heard_ns, "t3": time.monotonic_ns()}
+            self._runner.server.answer("heard", answer, msg.node_id)
         if report["ready"] and not member.ready:
             self._on_ready(member)
-        elif member.index in self._accounts.alive:
+        elif self._accounts.takes_part(member.index):
             self._on_progress(member)
 
     def _take(self, member: Member, report: Any) -> None:
@@ -190,17 +192,22 @@ class Engine:
                 self._assembled = True
                 self._voice.say("ready", workers=local + remote, pids=self._pids())
         elif not self._stopping:
-            self._accounts.join(member.index, self._now_ns() + NOTICE_NS)
+            self._accounts.join([member.index], self._now_ns() + NOTICE_NS)
             self._order()
             self._voice.say("worker_joined", worker=member.name, pids=self._pids())
 
     def _on_progress(self, member: Member) -> None:
         if member.epoch < self._epoch:
             self._send_orders(member.index)  # what was said was lost, or is on its way
-        elif not self._started and all(other.epoch for other in self._taking_part()):
+        else:
+            self._idle.discard(member.index)
+            self._start_if_all_began()
+        self._finish_if_drained()
+
+    def _start_if_all_began(self) -> None:
+        if not self._started and not self._idle:
             self._started = True
             self._voice.say("started", workers=len(self._accounts.alive))
-        self._finish_if_drained()
 
     # --- deaths ---
 
@@ -236,12 +243,13 @@ class Engine:
 
     def _give_up(self, member: Member, detail: str, noticed_ns: int) -> None:
         """A worker no longer takes part; the others share its arrivals, and what it owed is lost."""
-        if member.index not in self._accounts.alive:
+        if not self._accounts.takes_part(member.index):
             self._members.drop(member)
             self._fail_if_forsaken()
             return
         self._voice.say("worker_lost", mono_ns=noticed_ns, worker=member.name, detail=detail)
         self._accounts.leave(member.index, self._now_ns() + NOTICE_NS)
+        self._idle.discard(member.index)
         self._order()
         self._burying += 1
         gevent.spawn(self._bury, member)
@@ -269,12 +277,14 @@ class Engine:
                     continue
                 # Ticks, not time: when this whole machine was suspended, nobody is to blame.
                 member.silent += 1
-                if member.silent == SILENT_TICKS + 1:
+                if member.silent > SILENT_TICKS:
                     self._on_silence(member)
 
     def _on_silence(self, member: Member) -> None:
         if member.place is not None:
-            self._children[member.index].kill()  # so that it can't come back; `_mourn` sees to the rest
+            child = self._children[member.index]
+            if member.silent > HUNG_TICKS or child.is_stopped():
+                child.kill()  # so that it can't come back; `_mourn` sees to the rest
         elif self._t0_ns is None:
             self._fail(f"worker {member.name} fell silent before the start")
         else:
@@ -311,7 +321,7 @@ class Engine:
     # --- the end ---
 
     def _finish_if_drained(self) -> None:
-        if self._stopping and not self._burying and all(member.drained for member in self._taking_part()):
+        if self._stopping and not self._burying and all(self._has_drained(index) for index in self._accounts.alive):
             self._burying += 1  # once
             gevent.spawn(self._finish)
 
@@ -337,8 +347,9 @@ class Engine:
             gevent.sleep(0.01)
         self._voice.finish()
 
-    def _taking_part(self) -> list[Member]:
-        return [member for index in self._accounts.alive if (member := self._members.get(index)) is not None]
+    def _has_drained(self, index: int) -> bool:
+        member = self._members.get(index)
+        return member is None or member.drained
 
     def _pids(self) -> list[int]:
         return [self._children[member.index].process.pid for member in self._members if member.place is not None]

@@ -6,7 +6,7 @@ from typing import Any
 
 from locust.argument_parser import get_parser
 
-from harness.drivers.locust.clients import kept
+from harness.drivers.locust.clients import kept, names
 
 
 def options() -> Any:
@@ -21,6 +21,7 @@ def options() -> Any:
 def prepare() -> None:
     """Make ready what clients need before the first of them is made."""
     kept.install()
+    names.install()
 
 
 def tell_when_spawned(environment: Any) -> None:

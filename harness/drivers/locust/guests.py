@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from harness.errors import DriverError
 PACKAGES = ("load-chaos-harness", "locust")
 
 
-def versions() -> dict[str, object]:
+@cache
+def versions() -> Mapping[str, object]:
     """What master and worker must have in common."""
     return {"wire": VERSION, **{name: version(name) for name in PACKAGES}}
 

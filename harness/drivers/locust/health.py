@@ -21,11 +21,13 @@ class Health:
         self._cpu_s = time.process_time()
         self._stall_s = 0.0
 
-    def tick(self) -> None:
-        """The event loop turns; to be called every TICK_S."""
+    def tick(self) -> float:
+        """The event loop turns; to be called every TICK_S. Returns how many seconds late that was."""
         now_s = time.monotonic()
-        self._stall_s = max(self._stall_s, now_s - self._ticked_s - TICK_S)
+        late_s = now_s - self._ticked_s - TICK_S
+        self._stall_s = max(self._stall_s, late_s)
         self._ticked_s = now_s
+        return late_s
 
     def take(self) -> tuple[float, float]:
         """Share of one core used, and the longest stall in seconds."""

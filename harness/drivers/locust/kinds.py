@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXPECTED_LATENCY_S = 0.05  # decides how many users are spawned before the start
 _FEWEST, _MOST = 4, 200
+_AT_ONCE = 16  # users waiting to be made; each takes the event loop up to a millisecond
 
 
 class LocustfileError(Exception):
@@ -35,11 +36,14 @@ class Kind:
     idle: list[Slot] = field(default_factory=list)  # parked; the last is used first
     queue: deque[Arrival] = field(default_factory=deque)
     starting: int = 0  # users being spawned because the queue needed them
+    making: int = 0  # of these not made yet
     users: int = 0  # slots there are
 
     @property
     def may_grow(self) -> bool:
-        """Whether there may be one more."""
+        """Whether another may be made for an arrival that waits."""
+        if self.making >= _AT_ONCE or self.starting >= len(self.queue):
+            return False
         return self.most is None or self.users + self.starting < self.most
 
 

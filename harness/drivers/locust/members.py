@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-SILENT_TICKS = 5  # silence of so many ticks, and a worker is given up
+SILENT_TICKS = 5  # after so many ticks of silence a worker is given up
+HUNG_TICKS = 20  # ... one on this machine that is not stopped, but busy: its time comes
 TICK_S = 0.25
 LIVES_MAX = 5  # processes that may take one place, one after another
 

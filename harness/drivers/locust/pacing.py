@@ -18,17 +18,24 @@ _READABLE = 1
 _SECOND_NS = 1_000_000_000
 
 LATE_NS = 1_000_000_000  # an arrival later than this is not begun any more
+NEAR_NS = 15_000  # going to sleep for less, and being woken, costs more than to look again
+TURN_NS = 5_000_000  # for so long arrivals are begun before the event loop reads answers again
 
 
 class Alarm(Protocol):
-    """Calls back once, in the event loop, when the instant it was set to is reached."""
+    """Calls back, in the event loop, when the instant it was set to is reached; perhaps a little sooner as well."""
 
     def set(self, mono_ns: int) -> None:
         """Ring at `mono_ns` of CLOCK_MONOTONIC (at once when that has passed), instead of what was set before."""
 
 
 class TimerfdAlarm:
-    """An alarm on a Linux timerfd: late by some ten microseconds, where the loop's own timers are by a millisecond."""
+    """
+    An alarm on a Linux timerfd: late by some ten microseconds, where the loop's own timers are by a millisecond.
+
+    Setting one to a near instant is dear, in a virtual machine above all. When that is less than NEAR_NS ahead, the
+    descriptor is left readable instead, and the alarm rings at every turn of the loop until it is set to a later one.
+    """
 
     def __init__(self, ring: Callable[[], None]) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -40,7 +47,7 @@ class TimerfdAlarm:
         # struct itimerspec: interval (never again), then the instant, each as seconds and nanoseconds.
         self._spec = (ctypes.c_long * 4)()
         self._spec_at = ctypes.addressof(self._spec)
-        self._is_set = False
+        self._is_set = self._is_readable = False
         self._ring = ring
         loop = gevent.get_hub().loop
         self._watcher = loop.io(self._fd, _READABLE, priority=loop.MAXPRI)
@@ -48,18 +55,20 @@ class TimerfdAlarm:
 
     def set(self, mono_ns: int) -> None:
         """See Alarm."""
-        # A zero would disarm the timer.
-        self._arm(mono_ns if mono_ns > 0 else 1)
         self._is_set = True
+        if not self._is_readable or mono_ns - time.monotonic_ns() > NEAR_NS:
+            # A zero would disarm the timer.
+            self._arm(mono_ns if mono_ns > 0 else 1)
 
     def _arm(self, mono_ns: int) -> None:
+        self._is_readable = False
         self._spec[2], self._spec[3] = divmod(mono_ns, _SECOND_NS)
         if self._settime(self._fd, _TFD_TIMER_ABSTIME, self._spec_at, None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     def _on_readable(self) -> None:
         # Setting it anew is what makes the descriptor unreadable again; reading it would be one call more.
-        self._is_set = False
+        self._is_set, self._is_readable = False, True
         self._ring()
         if not self._is_set:
             self._arm(0)
@@ -129,11 +138,14 @@ class Pacer:
         try:
             # Only what is due now: answers that came meanwhile must be read before more is sent.
             now_ns = time.monotonic_ns() - self.t0_ns
+            until_ns = now_ns + TURN_NS
             times, due = self._times, self._next
             self._held = self.may_begin is not None and not self.may_begin()
             while due is not None and due[0] <= now_ns and not self._held:
                 (self._begin if now_ns - due[0] <= LATE_NS else self._skip)(*due)
                 due = self._next = next(times, None)
+                if time.monotonic_ns() - self.t0_ns > until_ns:
+                    break
             self._set()
         except BaseException:
             # A worker that cannot pace must not live on and look healthy.

@@ -153,8 +153,7 @@ class Player:
         return time.monotonic_ns() - self._reports.heard_ns <= LEASE_NS
 
     def _on_tick(self) -> None:
-        self._health.tick()
-        self._pool.sweep()
+        self._pool.sweep(round(self._health.tick() * SECOND_NS))
 
     # --- reports ---
 

@@ -10,8 +10,12 @@ import zmq.green as zmq
 from locust import runners
 from locust.exception import RPCError
 from locust.rpc import zmqrpc
+from locust.rpc.protocol import Message
+from zmq import Socket as PlainSocket
 
 from harness.drivers.locust.channel import Keys, authenticate, authenticator, secure_master, secure_worker
+
+_MORE, _LAST = int(zmq.SNDMORE | zmq.NOBLOCK), int(zmq.NOBLOCK)  # a router drops rather than block
 
 
 def install(keys: Keys) -> None:
@@ -39,6 +43,17 @@ class _Server(zmqrpc.Server):
                 self.port = port
         except zmq.ZMQError as error:
             raise RPCError(f"cannot listen on {host}:{port}: {error}") from error
+
+    def answer(self, kind: str, data: object, worker: str) -> None:
+        """
+        Send to a worker, as `send_to_client` does, at a third of the cost.
+
+        Only for whoever was called with a message that was just received: he alone need not look whether the socket's
+        state has changed, since the next thing done with it is to receive.
+        """
+        message = Message(kind, data, worker).serialize()  # type: ignore[no-untyped-call]
+        PlainSocket.send(self.socket, worker.encode(), _MORE)
+        PlainSocket.send(self.socket, message, _LAST)
 
 
 class _Client(zmqrpc.Client):

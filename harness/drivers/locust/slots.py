@@ -25,6 +25,8 @@ from harness.drivers.locust.kinds import Kind
 
 __all__ = ["Arrival", "Cut", "Pool", "Slot"]
 
+BEHIND_NS = 5_000_000  # an event loop this late is saturated: more users would cost it more, and help nobody
+
 
 class Cut(BaseException):
     """The deadline of the arrival that this user runs has passed."""
@@ -64,6 +66,7 @@ class Pool:
         self._random = random.Random(seed)
         self._live: deque[Arrival] = deque()  # begun and perhaps not settled, in order of intended time
         self._begun = 0
+        self._behind = False  # the event loop is, at present
         self.t0_ns = 0  # run start on CLOCK_MONOTONIC
         self.capacity = 0  # slots there may be
         self.connection_age_s = 0.0
@@ -107,17 +110,20 @@ class Pool:
             kind.idle.pop().waiter.switch(arrival)
             return
         kind.queue.append(arrival)
-        if kind.starting < len(kind.queue) and kind.may_grow and self._room():
-            kind.starting += 1
-            gevent.spawn(self._grow, kind)  # a User may do anything when it is made, which the event loop must not
+        if not self._behind:
+            self._help(kind)
 
     def skip(self, intended_ns: int, stream: int, why: str) -> None:
         """An arrival is not begun, by the generator's own fault."""
         self._begun += 1
         self._ledger.lost(stream, intended_ns, why)
 
-    def sweep(self) -> None:
-        """Settle every arrival whose deadline has passed: cut what runs, drop what waits."""
+    def sweep(self, late_ns: int = 0) -> None:
+        """
+        Settle every arrival whose deadline has passed: cut what runs, drop what waits. Grow where one waits still.
+
+        To be called often; `late_ns` later than it should have been.
+        """
         horizon_ns = self.now_ns() - self._deadline_ns
         live = self._live
         while live and (live[0].settled or live[0].intended_ns <= horizon_ns):
@@ -130,6 +136,17 @@ class Pool:
             else:
                 self._ledger.cut(arrival, self.now_ns(), running=True)
                 arrival.slot.greenlet.throw(Cut)
+        self._behind = late_ns > BEHIND_NS
+        if not self._behind:
+            for kind in self._by_class.values():
+                self._help(kind)
+
+    def _help(self, kind: Kind) -> None:
+        """Start a user for an arrival that waits, if there may be one more."""
+        if kind.may_grow and self._room():
+            kind.starting += 1
+            kind.making += 1
+            gevent.spawn(self._grow, kind)  # a User may do anything when it is made, which the event loop must not
 
     def _room(self) -> bool:
         return self.slots + sum(kind.starting for kind in self._by_class.values()) < self.capacity
@@ -140,6 +157,8 @@ class Pool:
         except Exception:
             self._started(kind)
             raise
+        finally:
+            kind.making -= 1
         user.start(self._environment.runner.user_greenlets)
         # Should it end before it became a slot, its on_start failed.
         user.greenlet.link(lambda _: self._started(kind) if user.greenlet not in self._by_greenlet else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,8 +12,6 @@ from harness.drivers.locust.hooks import series_name
 from harness.drivers.locust.journeys import Arrival
 from harness.drivers.locust.outcomes import class_of_event
 from harness.drivers.locust.slots import Pool
-
-_named = functools.lru_cache(maxsize=4096)(series_name)
 
 
 class Told(Protocol):
@@ -61,7 +58,7 @@ class Account:
         if pool is None or (arrival := pool.current()) is None:
             return None
         if arrival.name is None:
-            pool.sending(arrival, _named(method, name), start_ns - pool.t0_ns)
+            pool.sending(arrival, series_name(method, name), start_ns - pool.t0_ns)
         return arrival
 
     def end(self, arrival: Arrival | None, request: Told, start_ns: int, answer: Answered) -> None:
@@ -70,7 +67,7 @@ class Account:
             self._event.fire(**self._facts(request, start_ns, answer))  # type: ignore[no-untyped-call]
             return
         pool = self._pool
-        series, sent_ns = _named(request.method, request.name), start_ns - pool.t0_ns
+        series, sent_ns = series_name(request.method, request.name), start_ns - pool.t0_ns
         if answer.error is None:
             pool.request(arrival, series, sent_ns, None)
         else:
