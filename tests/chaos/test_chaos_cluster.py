@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,8 @@ def test_the_zone_of_a_killed_conductor_is_reconnected(
 
         family = psutil.Process(owner.pid).children()
         os.kill(owner.pid, signal.SIGSTOP)  # so that it cannot react before its own death
-        for process in family:
-            if any(module in process.cmdline() for module in with_it):
-                process.kill()
+        for process in _playing(family, *with_it):
+            process.kill()
         owner.kill()
 
     _within(15, lambda: cluster.names(POLICIES) == set())
@@ -180,13 +180,23 @@ def test_whoever_deletes_a_runs_job_ends_its_faults(cluster: Cluster, driving: A
     assert cluster.names(POLICIES) == set()
 
 
+def _playing(family: Iterable[psutil.Process], *modules: str) -> list[psutil.Process]:
+    """Those that run one of the modules; one that has ended has no command line any more."""
+    found = []
+    for process in family:
+        with suppress(psutil.Error):
+            if any(module in " ".join(process.cmdline()) for module in modules):
+                found.append(process)
+    return found
+
+
 def test_a_killed_keeper_is_replaced(cluster: Cluster, driving: Any) -> None:
     plan = _soon(cluster.plan("zone-partition"), 9)
     driver = driving(plan)
     driver.preflight()
     before = cluster.renewed()
 
-    keepers = [one for one in psutil.Process().children() if KEEPER in " ".join(one.cmdline())]
+    keepers = _playing(psutil.Process().children(), KEEPER)
     for keeper in keepers:
         keeper.kill()
     assert keepers != []

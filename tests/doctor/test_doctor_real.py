@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -32,9 +32,13 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def running() -> list[str]:
     """What is left of the engine and the stub; other tests may have children of their own."""
-    children = (child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE)
-    commands = (" ".join(child.cmdline()) for child in children)
-    return [command for command in commands if "harness.drivers.locust" in command or "harness.drivers.stub" in command]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            command = " ".join(child.cmdline())
+            if "harness.drivers.locust" in command or "harness.drivers.stub" in command:
+                found.append(command)
+    return found
 
 
 @pytest.mark.usefixtures("short")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -87,17 +88,28 @@ class Workplace:
         found = [
             process for process in psutil.process_iter() if process.pid != os.getpid() and _mentions(process, mark)
         ]
-        return [process for process in found if name in process.name()]
+        return [process for process in found if not name or _is_called(process, name)]
 
     def leftovers(self) -> list[str]:
         """The command lines of all that still runs here."""
-        return sorted(" ".join(process.cmdline()) for process in self.belonging())
+        found = []
+        for process in self.belonging():
+            with suppress(psutil.Error):  # it has ended meanwhile
+                found.append(" ".join(process.cmdline()))
+        return sorted(found)
 
 
 def _as_in_a_terminal() -> None:
     """The tests may run under nohup, or in a background that ignores Ctrl-C; what they test must not."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def _is_called(process: psutil.Process, name: str) -> bool:
+    try:
+        return name in process.name()
+    except psutil.Error:
+        return False
 
 
 def _mentions(process: psutil.Process, mark: str) -> bool:
