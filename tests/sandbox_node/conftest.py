@@ -56,10 +56,10 @@ class Client:
 
 
 def until(done: Callable[[], bool], seconds: float) -> float:
-    """Seconds until `done` came true; fails after `seconds`."""
+    """Seconds until `done` came true; fails after `seconds`, as they pass on a machine that is four times as slow."""
     began = time.monotonic()
     while not done():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        assert time.monotonic() - began < 4 * seconds, f"not within {4 * seconds} s"
         time.sleep(0.02)
     return time.monotonic() - began
 
@@ -71,7 +71,14 @@ def processes(endpoints: sandbox.Endpoints) -> list[psutil.Process]:
 
 
 def alive(started: list[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in started if _lives(process)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended between the two looks
+        return False
 
 
 @pytest.fixture(name="until")

@@ -213,8 +213,8 @@ def test_a_delay_each_way_is_suffered_four_times_by_a_new_connection_and_twice_b
             began = loop.time()
             assert bodies(await stage.ask(get("http://shop/items"), port=stage.egress_port)) == [b"GET /items 0"]
             took.append(loop.time() - began)
-        assert took[0] >= 0.1
-        assert took[1] >= 0.05
+        assert took[0] >= 0.098  # timers of the loop are a millisecond coarse
+        assert took[1] >= 0.048
         assert len(stage.pod.connections) == 1
 
     played(scene)
