@@ -141,7 +141,7 @@ def test_every_loss_and_every_duplicate_is_found(driver, service, tmp_path):
 def test_what_was_acknowledged_stays_readable_when_the_writer_is_killed(driver, service, tmp_path):
     driver.start(time.monotonic_ns())
     until(lambda: (tmp_path / NAME).exists() and len(read(tmp_path / NAME)) > 20)
-    os.kill(driver._child.pid, signal.SIGKILL)
+    os.kill(driver._child.process.pid, signal.SIGKILL)
     *_, failed = polled(driver, AuditFailed)
     assert "ended by itself" in failed.detail
     noted = {write.id for write in read(tmp_path / NAME)}
@@ -152,7 +152,7 @@ def test_what_was_acknowledged_stays_readable_when_the_writer_is_killed(driver, 
 def test_the_writer_ends_with_whoever_started_it(driver, service):
     driver.start(time.monotonic_ns())
     until(lambda: service.taken > 5)
-    child = driver._child
+    child = driver._child.process
     child.stdin.close()  # what the end of our process would do
     child.wait(20)
     assert child.returncode == 0

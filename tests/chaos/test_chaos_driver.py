@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.drivers.chaos import ledger
-from harness.drivers.kubernetes.preflight import Found
+from harness.drivers.preflight.look import Found
 from harness.errors import DriverError, PlanError
 from harness.history.events import (
     ActivityCompleted,

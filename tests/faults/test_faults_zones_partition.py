@@ -10,6 +10,7 @@ from zone_stage import ZONE, StoreApi, act_on, add_pod, cluster, state
 
 from harness.drivers.faults import act, partition
 from harness.drivers.kubernetes.client import ApiError
+from harness.drivers.kubernetes.objects import lets_through
 from harness.sandbox.objects import labels_of
 from harness.sandbox.resources import JOBS, NETWORKPOLICIES, PODS
 
@@ -243,7 +244,7 @@ def test_a_cut_that_would_be_wrong_is_refused(
 )
 def test_policies_that_would_keep_a_path_open(spec: dict[str, Any], through: bool) -> None:  # noqa: FBT001
     """Denials and name lookups do not; any other allowance does."""
-    assert partition.lets_through(spec) is through
+    assert lets_through(spec) is through
 
 
 def test_without_a_kubeconfig_the_activity_fails(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,8 +308,8 @@ def test_a_killed_observer_is_noticed_and_its_canaries_are_swept(
     """Nothing that carries the run's label outlives the sweep; polling tells that the observer is gone."""
     observer = observing(CUT, run="killed/1")
     observer.preflight()
-    child = observer._child
-    assert child is not None
+    assert observer._child is not None
+    child = observer._child.process
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
 

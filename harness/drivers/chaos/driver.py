@@ -21,7 +21,7 @@ from harness.drivers.chaos.guard import Guard
 from harness.drivers.chaos.hold import Hold
 from harness.drivers.chaos.holding import Holding
 from harness.drivers.chaos.session import Session, Stage
-from harness.drivers.kubernetes.preflight import Found, resolve_in_child
+from harness.drivers.preflight.look import Found, resolve_in_child
 from harness.errors import DriverError, PlanError, Problem
 from harness.history.events import Body, HoldLost, Stamped, TargetsFrozen
 from harness.plan.model import IN_CLUSTER, Fault, Plan

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from harness.drivers.faults import radius
 from harness.drivers.faults.act import Act
 from harness.drivers.faults.radius import Radius
-from harness.drivers.kubernetes.objects import NODES_PATH, Obj, pods_path, replica_sets_path, zone_of, zones_of
-from harness.drivers.kubernetes.seen import uid_of
+from harness.drivers.kubernetes.objects import NODES_PATH, Obj, pods_path, replica_sets_path, uid_of, zone_of, zones_of
 from harness.errors import DriverError
 
 

@@ -11,8 +11,7 @@ from harness.drivers.faults.act import Act, Secrets, acting
 from harness.drivers.faults.aim import aimed
 from harness.drivers.faults.pods import delete_one, grace_of
 from harness.drivers.faults.radius import Ask
-from harness.drivers.kubernetes.objects import Obj, leases_path, name_of
-from harness.drivers.kubernetes.seen import uid_of
+from harness.drivers.kubernetes.objects import Obj, leases_path, name_of, uid_of
 from harness.errors import DriverError
 
 __all__ = ["delete_leader"]

@@ -19,10 +19,14 @@ from harness.drivers.faults.marks import Change
 from harness.drivers.faults.radius import MIRROR, Ask, around, asked
 from harness.drivers.kubernetes.client import ApiError
 from harness.drivers.kubernetes.objects import (
+    BESIDE,
+    HARNESS,
     NODES_PATH,
+    REAPER,
     RUN,
     ZONE,
     Obj,
+    controller_of,
     labels_of,
     name_of,
     node_of,
@@ -30,8 +34,8 @@ from harness.drivers.kubernetes.objects import (
     pods_path,
     ready,
     running,
+    uid_of,
 )
-from harness.drivers.kubernetes.seen import BESIDE, HARNESS, REAPER, controller_of, uid_of
 from harness.errors import DriverError
 
 __all__ = ["drain_nodes", "undrain_nodes"]

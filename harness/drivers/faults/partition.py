@@ -32,6 +32,7 @@ from harness.drivers.kubernetes.objects import (
     ZONE,
     Obj,
     labels_of,
+    lets_through,
     name_of,
     node_of,
     owned_by,
@@ -151,13 +152,6 @@ def policy(name: str, namespace: str, labels: dict[str, str], zone: str, job: Ob
     }
 
 
-def lets_through(policy_spec: Obj) -> bool:
-    """Whether a policy allows anything but name lookups; policies add up, so a cut of its pods would not hold."""
-    ingress, egress = policy_spec.get("ingress") or [], policy_spec.get("egress") or []
-    types = policy_spec.get("policyTypes") or (["Ingress", "Egress"] if egress else ["Ingress"])
-    return ("Ingress" in types and bool(ingress)) or ("Egress" in types and not all(map(_only_lookups, egress)))
-
-
 def label_newcomers(act: Act, zone: str) -> bool:
     """
     Give pods that came to the zone without carrying it their label, as long as the cut is on; whether it still is.
@@ -204,11 +198,6 @@ def _label(zone: str) -> Change:
 
 def _role(zone: str) -> str:
     return f"{CUT}-{zone}"
-
-
-def _only_lookups(rule: Obj) -> bool:
-    ports = rule.get("ports") or []
-    return bool(ports) and all(str(one.get("port")) == "53" and "endPort" not in one for one in ports)
 
 
 def _refuse_open_paths(policies: Sequence[Obj], zone: str, inside: Sequence[Obj]) -> None:

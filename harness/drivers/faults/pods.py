@@ -11,8 +11,7 @@ from harness.drivers.faults.act import Act, Secrets, acting
 from harness.drivers.faults.aim import Aim, aimed, in_zone
 from harness.drivers.faults.radius import Ask, asked
 from harness.drivers.kubernetes.client import ApiError
-from harness.drivers.kubernetes.objects import Obj, name_of, pods_path
-from harness.drivers.kubernetes.seen import uid_of
+from harness.drivers.kubernetes.objects import Obj, name_of, pods_path, uid_of
 from harness.errors import DriverError
 
 __all__ = ["delete_pods"]

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from harness.drivers.kubernetes.objects import RUN, Obj, labels_of, ready, running
-from harness.drivers.kubernetes.seen import controller_of, uid_of
+from harness.drivers.kubernetes.objects import RUN, Obj, controller_of, labels_of, ready, running, uid_of
 from harness.errors import DriverError
 from harness.plan.reach import share_of
 

@@ -19,8 +19,7 @@ from harness.drivers.faults.act import Act, Secrets, acting
 from harness.drivers.faults.aim import Aim, aimed
 from harness.drivers.faults.marks import Change
 from harness.drivers.kubernetes.client import ApiError
-from harness.drivers.kubernetes.objects import Obj, deployments_path, labels_of, name_of, running, selects
-from harness.drivers.kubernetes.seen import uid_of
+from harness.drivers.kubernetes.objects import Obj, deployments_path, labels_of, name_of, running, selects, uid_of
 from harness.errors import DriverError
 
 __all__ = ["restart_rollout", "scale", "set_image", "undo_rollout", "unscale"]

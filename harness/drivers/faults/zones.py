@@ -25,10 +25,16 @@ from harness.drivers.faults.marks import Change
 from harness.drivers.faults.undoing import restoring, taken_back, undone
 from harness.drivers.kubernetes.client import ApiError
 from harness.drivers.kubernetes.objects import (
+    BESIDE,
+    HARNESS,
     NODES_PATH,
+    POWER,
+    PROMETHEUS,
+    REAPER,
     RUN,
     ZONE,
     Obj,
+    controller_of,
     labels_of,
     name_of,
     node_of,
@@ -37,14 +43,13 @@ from harness.drivers.kubernetes.objects import (
     ready,
     running,
     terminating,
+    uid_of,
 )
-from harness.drivers.kubernetes.seen import BESIDE, HARNESS, PROMETHEUS, REAPER, controller_of, uid_of
 from harness.errors import DriverError
 
 __all__ = ["empty_zone", "reopen_zone", "start_zone", "stop_zone", "taint_zone", "untaint_zone"]
 
 OUTAGE = "lch.dev/zone-outage"  # the taint of an announced outage; its value is the run
-POWER = "lch.dev/power"  # annotation of nodes that can be switched off: "on", "off"
 STOPPED = "lch.dev/stopped-by"  # annotation of a node that a command stopped: by which run
 EVICT_S = 45.0  # for pods to begin to end; they have their own grace to end in
 GONE_S = 30.0

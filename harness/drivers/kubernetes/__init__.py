@@ -1,6 +1,6 @@
 """
-The eyes on a Kubernetes cluster: which pods a fault may touch, and what becomes of pods, endpoints and zones.
+A Kubernetes cluster: the connection to it, what its objects say, and the eyes on it.
 
-`driver` and `preflight.resolve_in_child` are what the conductor uses; they start child processes. Only those children
-import the Kubernetes client library.
+`driver` is what the conductor uses; it starts the `observer` as a child process, which sees what becomes of pods,
+endpoints, nodes, rollouts and zones. Only child processes import the Kubernetes client library.
 """

@@ -5,14 +5,10 @@ The cluster observer as the conductor sees it: a child process that watches, and
 from __future__ import annotations
 
 import json
-import os
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.drivers.piped import Piped
 from harness.errors import DriverError
 from harness.history.codec import event_of
 from harness.history.events import Stamped
@@ -35,22 +31,17 @@ class KubernetesObserver:
     def __init__(self, plan: Plan, *, run: str, log_dir: Path) -> None:
         self._orders = _orders(plan, run)
         self._log = log_dir / "observer.log"
-        self._child: subprocess.Popen[bytes] | None = None
-        self._rest = b""
+        self._child: Piped | None = None
 
     def preflight(self) -> Sequence[Stamped]:
         """Start the child; return once everything has been seen once and canaries answer. Raises DriverError."""
-        self._child = self._start()
+        self._child = child = Piped("harness.drivers.kubernetes.observer", self._log, close_s=CLOSE_S)
+        child.tell(self._orders)
         ready_s = READY_WITH_CANARIES_S if self._orders["cut"] else READY_S
-        deadline = time.monotonic() + ready_s
         seen: list[Stamped] = []
-        while True:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select(self.fds(), [], [], left_s)[0]:
-                self.close()
-                raise DriverError(f"kubernetes: the observer was not ready within {ready_s:g} s; see {self._log}")
+        for lines in child.until(ready_s):
             ready = False
-            for line in self._lines():
+            for line in lines:
                 if line.startswith('{"ready"'):
                     ready = True
                 elif line.startswith('{"error"'):
@@ -61,64 +52,26 @@ class KubernetesObserver:
                     seen.append(_stamped(line))
             if ready:
                 return seen
+        what = "ended by itself" if child.gone else f"was not ready within {ready_s:g} s"
+        self.close()
+        raise DriverError(f"kubernetes: the observer {what}; see {self._log}")
 
     def fds(self) -> Sequence[int]:
         """The child's stdout."""
-        child = self._child
-        return (child.stdout.fileno(),) if child and child.stdout and not child.stdout.closed else ()
+        return self._child.fds() if self._child else ()
 
     def poll(self) -> Sequence[Stamped]:
         """What was seen since the last call. Raises DriverError when the child is gone."""
-        return tuple(_stamped(line) for line in self._lines())
+        child = self._child
+        lines = child.lines() if child else []
+        if child is not None and child.gone and not lines:
+            raise DriverError(f"kubernetes: the observer ended by itself; see {self._log}")
+        return tuple(_stamped(line) for line in lines)
 
     def close(self) -> None:
         """End the child: it deletes its canaries first, for at most CLOSE_S seconds."""
-        child, self._child = self._child, None
-        if child is None:
-            return
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdout.close()  # it may no longer wait for us to read
-        child.stdin.close()
-        try:
-            child.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "harness.drivers.kubernetes.observer"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        os.set_blocking(child.stdout.fileno(), False)
-        child.stdin.write(json.dumps(self._orders).encode() + b"\n")
-        child.stdin.flush()
-        return child
-
-    def _lines(self) -> list[str]:
-        """The whole lines that can be read now."""
-        whole: list[bytes] = []
-        while self._child and self._child.stdout:
-            try:
-                chunk = os.read(self._child.stdout.fileno(), 65536)
-            except BlockingIOError:
-                break
-            if not chunk:
-                if whole:
-                    break  # what it said last comes first; its end is found again next time
-                self.close()
-                raise DriverError(f"kubernetes: the observer ended by itself; see {self._log}")
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            whole += lines
-        return [line.decode() for line in whole]
+        if self._child is not None:
+            self._child.close()
 
 
 def _orders(plan: Plan, run: str) -> dict[str, object]:

@@ -19,6 +19,9 @@ ROLE = "lch.dev/role"  # on everything we create: what it is for
 UNDO = "lch.dev/undo"  # annotation on everything we change: how to change it back; see drivers.faults.marks
 LEASE = "lch-harness"  # the name of the Lease that one run at a time holds in the namespace of its service
 SERVICE_NAME = "kubernetes.io/service-name"
+POWER = "lch.dev/power"  # annotation of nodes that can be switched off: "on", "off"; the sandbox's have it
+BESIDE = "app.kubernetes.io/name"  # label by which pods that a run depends on are known, wherever they are
+HARNESS, REAPER, PROMETHEUS = "load-chaos-harness", "lch-reaper", "prometheus"  # its values
 
 _DEAD_MAN_IMAGE = (
     "registry.k8s.io/pause:3.10"  # named because a template needs one; a Job of parallelism 0 starts nothing
@@ -108,6 +111,17 @@ def name_of(obj: Obj) -> str:
     return str(obj["metadata"]["name"])
 
 
+def uid_of(obj: Obj) -> str:
+    """The object's UID."""
+    return str(obj["metadata"]["uid"])
+
+
+def controller_of(obj: Obj) -> Obj | None:
+    """The ownerReference of what controls the object."""
+    references = obj["metadata"].get("ownerReferences") or []
+    return next((one for one in references if one.get("controller")), None)
+
+
 def labels_of(obj: Obj) -> dict[str, str]:
     """The object's labels."""
     return obj["metadata"].get("labels") or {}
@@ -161,6 +175,18 @@ def _holds(expression: Obj, labels: Mapping[str, str]) -> bool:
             return key in labels
         case _:  # DoesNotExist
             return key not in labels
+
+
+def lets_through(policy_spec: Obj) -> bool:
+    """Whether a NetworkPolicy allows anything but name lookups; policies add up, so no cut of its pods would hold."""
+    ingress, egress = policy_spec.get("ingress") or [], policy_spec.get("egress") or []
+    types = policy_spec.get("policyTypes") or (["Ingress", "Egress"] if egress else ["Ingress"])
+    return ("Ingress" in types and bool(ingress)) or ("Egress" in types and not all(map(_only_lookups, egress)))
+
+
+def _only_lookups(rule: Obj) -> bool:
+    ports = rule.get("ports") or []
+    return bool(ports) and all(str(one.get("port")) == "53" and "endPort" not in one for one in ports)
 
 
 def dead_man_job(name: str, namespace: str, labels: Mapping[str, str], ttl_s: int) -> Obj:

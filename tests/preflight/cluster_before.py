@@ -9,7 +9,8 @@ from typing import Any
 
 from kube_doubles import fault, node, pod
 
-from harness.drivers.kubernetes.seen import Seen, uid_of
+from harness.drivers.kubernetes.objects import uid_of
+from harness.drivers.preflight.seen import Seen
 from harness.plan.model import Cluster, Fault, Observe, Reach
 
 Obj = dict[str, Any]

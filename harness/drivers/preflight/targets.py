@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.drivers.kubernetes.objects import RUN, Obj, labels_of, name_of, node_of, selects
-from harness.drivers.kubernetes.seen import Seen, controller_of, uid_of
+from harness.drivers.kubernetes.objects import RUN, Obj, controller_of, labels_of, name_of, node_of, selects, uid_of
+from harness.drivers.preflight.seen import Seen
 from harness.errors import PlanError, Problem
 from harness.history.events import TargetsFrozen
 from harness.plan.model import Cluster, Experiment, Fault, Observe

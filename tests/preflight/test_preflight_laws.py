@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.drivers.faults.radius import Radius, asked
-from harness.drivers.kubernetes.objects import node_of
-from harness.drivers.kubernetes.seen import Seen, uid_of
-from harness.drivers.kubernetes.targets import frozen, workload_of
+from harness.drivers.kubernetes.objects import node_of, uid_of
+from harness.drivers.preflight.seen import Seen
+from harness.drivers.preflight.targets import frozen, workload_of
 from harness.errors import DriverError, PlanError
 from harness.plan.model import Cluster, Fault, Observe
 

@@ -10,9 +10,9 @@ from cluster_before import CLUSTER, cluster, member, owned, planned, shop
 from kube_doubles import pod
 
 from harness.drivers.faults.permissions import HOLD, Permission
-from harness.drivers.kubernetes.checks import Scope, identity, scopes
-from harness.drivers.kubernetes.preflight import preflight
-from harness.drivers.kubernetes.seen import Seen
+from harness.drivers.preflight.checks import Scope, identity, scopes
+from harness.drivers.preflight.look import preflight
+from harness.drivers.preflight.seen import Seen
 from harness.errors import PlanError
 from harness.history.events import PreflightChecked, TargetsFrozen
 from harness.plan.model import Fault, Observe
@@ -27,13 +27,8 @@ PATCH_NODES = Permission(group="", resource="nodes", verb="patch", namespaced=Fa
 DELETE_JOBS = Permission(group="batch", resource="jobs", verb="delete")
 
 
-def closed(spec: dict[str, Any]) -> bool:
-    """Stands for what tells whether a policy lets traffic through."""
-    return bool(spec.get("ingress"))
-
-
 def found(*faults: Fault, seen: Seen | None = None, denied: frozenset[Scope] = frozenset()) -> list[Any]:
-    return list(preflight(faults, seen or cluster(*SHOP), CLUSTER, denied=denied, lets_through=closed))
+    return list(preflight(faults, seen or cluster(*SHOP), CLUSTER, denied=denied))
 
 
 def checked(check: str, *faults: Fault, **more: Any) -> list[tuple[bool, str]]:

@@ -12,9 +12,23 @@ from dataclasses import dataclass
 from itertools import chain
 
 from harness.drivers.faults.permissions import HOLD, IDENTITY, SWEEP, Permission, needed
-from harness.drivers.kubernetes.objects import RUN, Obj, labels_of, name_of, node_of, ready, selects
-from harness.drivers.kubernetes.seen import HARNESS, PROMETHEUS, REAPER, Seen, labelled, uid_of
-from harness.drivers.kubernetes.targets import nodes_at_once, of_its_node, problem
+from harness.drivers.kubernetes.objects import (
+    HARNESS,
+    POWER,
+    PROMETHEUS,
+    REAPER,
+    RUN,
+    Obj,
+    labels_of,
+    lets_through,
+    name_of,
+    node_of,
+    ready,
+    selects,
+    uid_of,
+)
+from harness.drivers.preflight.seen import Seen, labelled
+from harness.drivers.preflight.targets import nodes_at_once, of_its_node, problem
 from harness.errors import Problem
 from harness.history.events import PreflightChecked, TargetsFrozen
 from harness.plan.model import Cluster, Fault, Observe
@@ -27,7 +41,6 @@ Scope = tuple[str, Permission]
 Action = tuple[str, str]
 """Module and function."""
 
-POWER = "lch.dev/power"  # annotation of nodes whose power can be switched: the sandbox's
 UNREACHABLE = "node.kubernetes.io/unreachable"
 GRACE_S, GRACE_BEFORE_1_32_S, GRACE_SANDBOX_S = 50, 40, 4  # node-monitor-grace-period, as it is by default
 TOLERATION_S = 300  # what the admission plugin DefaultTolerationSeconds gives pods that say nothing
@@ -116,7 +129,7 @@ def _needed(fault: Fault, faults: Sequence[Fault]) -> list[Scope]:
 # -- what would defeat the fault, or be defeated by it ----------------------------------------------------------------
 
 
-def open_paths(case: Case, lets_through: Callable[[Obj], bool]) -> Iterator[Finding]:
+def open_paths(case: Case) -> Iterator[Finding]:
     """NetworkPolicies add up: one that allows traffic of a pod to be cut off keeps its path open."""
     if not case.asks("create", "networkpolicies"):
         return
@@ -275,6 +288,7 @@ def _namespace_of(pod: Obj) -> str:
 
 
 CHECKS: Sequence[Callable[[Case], Iterator[Finding]]] = (
+    open_paths,
     disruption_budgets,
     autoscalers,
     crowd,
@@ -284,9 +298,8 @@ CHECKS: Sequence[Callable[[Case], Iterator[Finding]]] = (
 )
 
 
-def findings(cases: Sequence[Case], lets_through: Callable[[Obj], bool]) -> Iterator[Finding]:
+def findings(cases: Sequence[Case]) -> Iterator[Finding]:
     """What the checks of each fault find, in the faults' order."""
     for case in cases:
-        yield from open_paths(case, lets_through)
         for check in CHECKS:
             yield from check(case)

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.drivers.kubernetes.objects import (
+    BESIDE,
+    HARNESS,
     NODES_PATH,
+    PROMETHEUS,
+    REAPER,
     Obj,
     budgets_path,
     deployments_path,
@@ -18,6 +22,7 @@ from harness.drivers.kubernetes.objects import (
     policies_path,
     replica_sets_path,
     running,
+    uid_of,
     zone_of,
     zones_of,
 )
@@ -26,9 +31,6 @@ from harness.plan.model import Fault, Observe
 if TYPE_CHECKING:
     from harness.drivers.kubernetes.client import ApiClient
 
-BESIDE = "app.kubernetes.io/name"
-"""The label by which pods that a run depends on are known, wherever they are."""
-HARNESS, REAPER, PROMETHEUS = "load-chaos-harness", "lch-reaper", "prometheus"
 ONE_BY_ONE = 20  # so many nodes are asked for their pods; for more of them all pods are listed once
 
 
@@ -69,17 +71,6 @@ class Seen:
     def deployment(self, namespace: str, name: str) -> Obj | None:
         """The deployment, if there is one."""
         return next((one for one in self.deployments.get(namespace, ()) if name_of(one) == name), None)
-
-
-def uid_of(obj: Obj) -> str:
-    """The object's UID."""
-    return str(obj["metadata"]["uid"])
-
-
-def controller_of(obj: Obj) -> Obj | None:
-    """The ownerReference of what controls the object."""
-    references = obj["metadata"].get("ownerReferences") or []
-    return next((one for one in references if one.get("controller")), None)
 
 
 def read(api: ApiClient, faults: Sequence[Fault]) -> Seen:

@@ -15,7 +15,7 @@ from harness import sandbox
 from harness.drivers.chaos.driver import resolved
 from harness.drivers.kubernetes.client import ApiClient
 from harness.drivers.kubernetes.objects import name_of, pods_path, policies_path
-from harness.drivers.kubernetes.preflight import Found, resolve_in_child
+from harness.drivers.preflight.look import Found, resolve_in_child
 from harness.errors import DriverError, PlanError
 from harness.history.events import PreflightChecked, TargetsFrozen
 from harness.plan.model import Fault, Observe

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from harness.drivers.kubernetes.checks import Case, Scope, findings, identity, permissions, scopes
-from harness.drivers.kubernetes.objects import Obj, name_of
-from harness.drivers.kubernetes.seen import Seen, read, uid_of
-from harness.drivers.kubernetes.targets import frozen
+from harness.drivers.kubernetes.objects import name_of, uid_of
+from harness.drivers.preflight.checks import Case, Scope, findings, identity, permissions, scopes
+from harness.drivers.preflight.seen import Seen, read
+from harness.drivers.preflight.targets import frozen
 from harness.errors import DriverError, PlanError, Problem
 from harness.history.events import PreflightChecked, TargetsFrozen
 from harness.plan.model import Cluster, Fault
@@ -46,7 +46,6 @@ def preflight(
     cluster: Cluster,
     *,
     denied: frozenset[Scope] = frozenset(),
-    lets_through: Callable[[Obj], bool],
 ) -> tuple[TargetsFrozen | PreflightChecked, ...]:
     """
     What each fault may touch, and what was checked, in the faults' order. Pure.
@@ -58,7 +57,6 @@ def preflight(
         seen: the cluster.
         cluster: how far the faults may reach.
         denied: what the account is not allowed, of `checks.scopes`.
-        lets_through: whether a NetworkPolicy's spec allows traffic that a partition is to stop.
 
     """
     problems: list[Problem] = []
@@ -69,7 +67,7 @@ def preflight(
         except PlanError as error:
             problems += error.problems
     cases = [Case(fault=fault, targets=targets[fault.name], seen=seen) for fault in faults if fault.name in targets]
-    found = [*permissions(faults, denied), *findings(cases, lets_through)]
+    found = [*permissions(faults, denied), *findings(cases)]
     problems += (one for one in found if isinstance(one, Problem))
     if problems:
         raise PlanError(tuple(problems))
@@ -82,7 +80,6 @@ def look(faults: Sequence[Fault], cluster: Cluster, kubeconfig: str, context: st
 
     Raises PlanError with every problem; DriverError when the cluster is not the pinned one or does not answer in time.
     """
-    from harness.drivers.faults.partition import lets_through
     from harness.drivers.kubernetes.client import ApiClient
 
     if not faults:
@@ -92,7 +89,7 @@ def look(faults: Sequence[Fault], cluster: Cluster, kubeconfig: str, context: st
         uid = _identified(api, cluster)
         seen = read(api, faults)
         denied = frozenset(scope for scope in scopes(faults) if not _allowed(api, scope))
-        bodies = preflight(faults, seen, cluster, denied=denied, lets_through=lets_through)
+        bodies = preflight(faults, seen, cluster, denied=denied)
         nodes = {uid_of(node): name_of(node) for node in seen.nodes}
         return Found(bodies=(identity(cluster, uid, api.url), *bodies), uid=uid, nodes=nodes)
     finally:
@@ -103,7 +100,7 @@ def resolve_in_child(faults: Sequence[Fault], cluster: Cluster, *, kubeconfig: s
     """`look`, played in a child process, so that the caller need not import the Kubernetes client; same errors."""
     request: dict[str, object] = {"kubeconfig": kubeconfig, "context": context, "cluster": asdict(cluster)}
     request["faults"] = [asdict(fault) for fault in faults]
-    argv = [sys.executable, "-m", "harness.drivers.kubernetes.preflight"]
+    argv = [sys.executable, "-m", "harness.drivers.preflight.look"]
     try:
         child = subprocess.run(
             argv,

@@ -9,7 +9,7 @@ import pytest
 from cluster_before import ALSO, CLUSTER, cluster, deployment, member, owned, planned, shop
 from kube_doubles import pod
 
-from harness.drivers.kubernetes.targets import frozen
+from harness.drivers.preflight.targets import frozen
 from harness.errors import PlanError
 from harness.history.events import TargetsFrozen
 from harness.plan.model import Observe
