@@ -76,9 +76,9 @@ def run(
     scenario: Scenario,
     results: Results = RESULTS,
     time_scale: TimeScale = 1.0,
-    strict: Strict = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
-    plain: Annotated[bool, typer.Option("--plain", help="No live view: one line per change.")] = False,  # noqa: FBT002
+    strict: Strict = False,
+    as_json: Json = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No live view: one line per change.")] = False,
 ) -> None:
     """Run a scenario and judge it."""
     from harness.cli.run import run_scenario
@@ -92,8 +92,8 @@ def plan(
     scenario: Scenario,
     time_scale: TimeScale = 1.0,
     results: Results = RESULTS,
-    per_second: Annotated[bool, typer.Option("--per-second", help="Also the arrivals of every second.")] = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    per_second: Annotated[bool, typer.Option("--per-second", help="Also the arrivals of every second.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the timeline and the load that would happen; touches nothing."""
     from harness.cli.files import load_plan, plan_json, plan_text
@@ -120,8 +120,8 @@ def judge(
     rules: Annotated[
         str | None, typer.Option(help="A scenario whose rules to judge by instead; then nothing is written.")
     ] = None,
-    strict: Strict = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    strict: Strict = False,
+    as_json: Json = False,
 ) -> None:
     """Judge a recorded run again, from its directory alone, and write its reports anew."""
     from harness.cli.judging import judge_by, judge_directory
@@ -145,8 +145,8 @@ def report(
 def compare(
     first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's directory.")],
     second: Annotated[Path | None, typer.Argument(metavar="AFTER", help="A later run's directory.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a figure is proven worse.")] = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a figure is proven worse.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two runs figure by figure, or one with the last passing run before it; and with what is usual."""
     from harness.cli.comparing import compare_runs
@@ -194,7 +194,7 @@ def doctor(
         int | None, typer.Option(min=1, max=256, help="For --load: as in a service file; else one per core.")
     ] = None,
     results: Results = RESULTS,
-    as_json: Json = False,  # noqa: FBT002
+    as_json: Json = False,
 ) -> None:
     """
     Say whether a scenario's faults may be played (exit 0 yes, 4 no), and whether this machine can drive a load (0, 3).

@@ -19,7 +19,7 @@ __all__ = ["delete_leader"]
 TAKEOVER_S = 60.0  # for the next leader, above the lease's own duration
 
 
-def delete_leader(  # noqa: PLR0913  # Chaos Toolkit names an action's arguments one by one
+def delete_leader(
     *,
     lease: str,
     namespace: str,

@@ -47,7 +47,7 @@ class Zoned:
     others: tuple[str, ...]  # the other zones that have any, sorted
 
 
-def delay_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+def delay_zone(
     zone: str,
     namespace: str,
     selector: str,
@@ -75,7 +75,7 @@ def delay_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
         return between_zones(act, zone, selector, SLOW, {"action": "delay", "delay": delay})
 
 
-def lose_packets_of_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+def lose_packets_of_zone(
     zone: str,
     namespace: str,
     selector: str,

@@ -46,7 +46,7 @@ GONE_S = 30.0  # for an evicted pod to be gone, above its own grace period
 GRACE_S = 30  # a pod's that says nothing (Kubernetes' default)
 
 
-def drain_nodes(  # noqa: PLR0913  # Chaos Toolkit names an action's arguments one by one
+def drain_nodes(
     *,
     namespace: str,
     selector: str,

@@ -21,7 +21,7 @@ LONGEST_S = 3600.0  # for all rounds together
 GRACE_S = 30  # a pod's that says nothing (Kubernetes' default)
 
 
-def delete_pods(  # noqa: PLR0913  # Chaos Toolkit names an action's arguments one by one
+def delete_pods(
     *,
     namespace: str,
     selector: str,
@@ -85,7 +85,7 @@ def grace_of(grace_s: int) -> int | None:
     return None if int(grace_s) == -1 else int(grace_s)
 
 
-def _round(  # noqa: PLR0913
+def _round(
     act: Act,
     aim: Aim,
     ask: Ask,

@@ -45,7 +45,7 @@ def restart_rollout(
         return {"deployment": deployment, "restarted_at": restarted_at, "generation": _generation(changed)}
 
 
-def set_image(  # noqa: PLR0913  # Chaos Toolkit names an action's arguments one by one
+def set_image(
     *,
     deployment: str,
     image: str,
@@ -109,7 +109,7 @@ def undo_rollout(
         return done | {"complete": _completed(act, found, timeout_s), "images": images}
 
 
-def scale(  # noqa: PLR0913  # Chaos Toolkit names an action's arguments one by one
+def scale(
     *,
     deployment: str,
     namespace: str,

@@ -69,7 +69,7 @@ class Zone:
     pods: tuple[Obj, ...]  # of the namespace, on these nodes, that would be replaced elsewhere
 
 
-def taint_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+def taint_zone(
     *,
     zone: str,
     namespace: str,
@@ -110,7 +110,7 @@ def untaint_zone(zone: str, namespace: str, run: str = "manual", secrets: Secret
         return {"zone": zone, "undone": _restored(act, zone, _TAINTED)}
 
 
-def empty_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+def empty_zone(
     *,
     zone: str,
     namespace: str,
@@ -144,7 +144,7 @@ def reopen_zone(zone: str, namespace: str, run: str = "manual", secrets: Secrets
         return {"zone": zone, "undone": _restored(act, zone, _EMPTIED)}
 
 
-def stop_zone(  # noqa: PLR0913 - Chaos Toolkit passes arguments by name
+def stop_zone(
     *,
     zone: str,
     namespace: str,
