@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
+from cluster_at_rest import wait_for_rest
 
 from harness import sandbox
 from harness.drivers.chaos.driver import ChaosDriver
@@ -70,10 +71,16 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sandbox.Endpoints]:
     state = tmp_path_factory.mktemp("sandbox")
-    yield Cluster(sandbox.up("good", state, owned=True))
+    yield sandbox.up("good", state, owned=True)
     sandbox.down(state)
+
+
+@pytest.fixture
+def cluster(endpoints: sandbox.Endpoints) -> Cluster:
+    wait_for_rest(endpoints.kubeconfig)
+    return Cluster(endpoints)
 
 
 @pytest.fixture

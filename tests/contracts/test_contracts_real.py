@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from cluster_at_rest import wait_for_rest
 from contract_plans import shipped
 from driver_contracts import (
     CLUSTER_CONTRACT,
@@ -40,6 +41,7 @@ class World:
 
     def __init__(self, endpoints: sandbox.Endpoints) -> None:
         self._endpoints = endpoints
+        self.kubeconfig = endpoints.kubeconfig
         self.up_ns = CLOCK.mono_ns()
 
     def plan(self, scenario: str) -> Plan:
@@ -75,10 +77,16 @@ def _ready(pod: dict) -> bool:  # type: ignore[type-arg]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     state_dir = tmp_path_factory.mktemp("sandbox")
     yield World(sandbox.up(version="good", state_dir=state_dir, owned=True))
     sandbox.down(state_dir)
+
+
+@pytest.fixture
+def world(shared: World) -> World:
+    wait_for_rest(shared.kubeconfig)
+    return shared
 
 
 @pytest.mark.parametrize("holds", FAULT_CONTRACT)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 import pytest
+from cluster_at_rest import wait_for_rest
 from kube_doubles import fault, plan
 
 from harness import sandbox
@@ -64,6 +65,7 @@ def api(cluster: sandbox.Endpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
     monkeypatch.delenv("KUBERNETES_CONTEXT", raising=False)
     monkeypatch.setenv("LCH_LEASED", "1")  # the dead-man Job, which owns the canaries, is not the fault's to end
+    wait_for_rest(cluster.kubeconfig)
     client = ApiClient(str(cluster.kubeconfig), None)
     yield client
     client.close()
