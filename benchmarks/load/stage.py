@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.conductor import Progress, conduct
+from harness.conductor.loop import Progress, conduct
 from harness.drivers.base import Drivers, LoadDriver
 from harness.drivers.clock import MonotonicClock
 from harness.drivers.locust.driver import LocustDriver

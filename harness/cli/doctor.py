@@ -24,7 +24,7 @@ import psutil
 
 from harness import record as records
 from harness.cli.preflight import Examined, examine
-from harness.conductor import conduct
+from harness.conductor.loop import conduct
 from harness.drivers.base import Drivers
 from harness.drivers.clock import MonotonicClock
 from harness.drivers.locust.driver import LocustDriver

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.live import Live
 
-from harness.conductor import Progress
+from harness.conductor.loop import Progress
 from harness.history.events import Event, QueryProbed
 from harness.history.load import LoadFrame
 from harness.plan.model import Plan

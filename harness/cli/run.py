@@ -19,7 +19,7 @@ from harness.cli.files import load_plan, read
 from harness.cli.healing import heal_before, heal_leftovers
 from harness.cli.judging import Judged, judge_directory
 from harness.cli.live import watching
-from harness.conductor import conduct
+from harness.conductor.loop import conduct
 from harness.drivers import target
 from harness.drivers.audit.driver import AuditDriver
 from harness.drivers.base import Drivers

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness.conductor import conduct
+from harness.conductor.loop import conduct
 from harness.drivers.audit.fake import FakeAudit
 from harness.drivers.base import Drivers
 from harness.drivers.fake import Degraded, FakeClock, FakeCluster, FakeFaults, FakeLoad, FakeMetrics

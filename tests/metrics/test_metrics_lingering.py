@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conductor_stage import FakeSignals, Stage, small_plan
 
-from harness.conductor import conduct
+from harness.conductor.loop import conduct
 from harness.drivers.base import Drivers
 from harness.drivers.fake import FakeClock, FakeExporter, FakeLoad
 from harness.history.events import PhaseStarted, RunEnded, RunStarted, Status

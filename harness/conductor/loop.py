@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from harness.conductor.ending import AUDIT, Unfinished, awaited, linger
 from harness.drivers.base import Clock, Drivers, SignalSource
 from harness.errors import DriverError, HarnessError, StoppedError
 from harness.history.audit import AuditCompleted, AuditFailed, AuditReadRequested
@@ -40,7 +41,7 @@ from harness.history.events import (
 )
 from harness.history.load import LoadFrame
 from harness.history.views import FaultWindow, fault_windows
-from harness.plan.model import Fault, Observe, Phase, Plan
+from harness.plan.model import Fault, Phase, Plan
 from harness.record import Record
 from harness.schedule.compile import fetch_lag_s
 from harness.schedule.cues import Cue, Fetch, Inject, LoadEnd, PhaseEnd, PhaseStart, Rollback
@@ -50,16 +51,7 @@ TICK_NS = 200_000_000  # how often drivers are looked at when nothing wakes the 
 GUARD_NS = 200_000_000  # how often abort thresholds are evaluated
 LEAD_NS = 500_000_000  # between telling the workers to start and t = 0
 
-DRAIN_S = 10.0  # beyond the arrivals' deadline, for the last frames to come in
-ROLLBACK_S = 60.0  # for rollbacks to return
-GONE_S = 60.0  # after that, for the effect to be seen gone
-FETCH_S = 15.0  # for Prometheus to answer, beyond the time its last query may take
-
-LAST_SCRAPES = 2  # the exporter stays up for so many after the end
-SCRAPE_S = 15.0  # how often Prometheus is taken to scrape, where the plan does not say
-
 S = 1_000_000_000
-_AUDIT = "the data-loss audit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,21 +176,9 @@ class _Conductor:
         self._poll()  # what was answered between the last look and the end
         self._note(RunEnded(status=self.status, detail=self.detail))
         self._tell()
-        self._linger()
-
-    def _linger(self) -> None:
-        """Let Prometheus see the final numbers, as long as two scrapes take; a signal ends it at once."""
-        exporter, prometheus = self.drivers.exporter, self.plan.service.prometheus
-        if exporter is None or self.status is Status.INTERRUPTED:
-            return
-        wait_s = LAST_SCRAPES * (prometheus.scrape_interval_s if prometheus else SCRAPE_S) + 1
-        now_ns = self.clock.mono_ns()
-        if not exporter.scrapes()[0] and self._t_s(now_ns) > wait_s:
-            return  # nobody ever scraped it
-        until_ns = now_ns + round(wait_s * S)
-        while exporter.scrapes()[1] < LAST_SCRAPES and now_ns < until_ns and not self.signals.poll():
-            self.clock.wait(min(until_ns, now_ns + TICK_NS), self.signals.fds())
-            now_ns = self.clock.mono_ns()
+        if self.drivers.exporter and self.status is not Status.INTERRUPTED:
+            ran_s = self._t_s(self.clock.mono_ns())
+            linger(self.drivers.exporter, self.clock, self.signals, self.plan, ran_s)
 
     # -- cues -------------------------------------------------------------------------------------------------
 
@@ -332,52 +312,26 @@ class _Conductor:
             return False
         if self.closing_ns is None:
             self.closing_ns = self.clock.mono_ns()
-        waiting_for = self._waiting_for()
-        if waiting_for == _AUDIT and not self.audit_asked and (audit := self.drivers.audit):
+        waiting_for = self._awaited()
+        if waiting_for == AUDIT and not self.audit_asked and (audit := self.drivers.audit):
             self.audit_asked = True
             self._note(AuditReadRequested())
             self._ask("audit", audit.read_back)
         return waiting_for is None
 
-    def _waiting_for(self) -> str | None:
-        """What the end of the run still waits for, each within its own bound; None when nothing is left."""
+    def _awaited(self) -> str | None:
+        """What the end of the run still waits for; None when nothing is left."""
         assert self.closing_ns is not None
-        waited_s = (self.clock.mono_ns() - self.closing_ns) / S
-        deadline_s = self.plan.service.load.deadline_s
-        if not self.load_done and "load" not in self.broken and waited_s < deadline_s + DRAIN_S:
-            return "the last arrivals"
-        for window in self._fault_windows():
-            if window.fault in self.injected and (reason := self._unsettled(window, waited_s)):
-                return reason
-        if self.drivers.audit and not self.audit_done and "audit" not in self.broken:
-            return _AUDIT  # its driver ends it in time
-        if self._metrics_pending() and waited_s < deadline_s + DRAIN_S + self._fetch_s():
-            return "Prometheus"
-        return None
-
-    def _metrics_pending(self) -> bool:
-        metrics = self.drivers.metrics
-        return metrics is not None and "metrics" not in self.broken and metrics.pending() > 0
-
-    def _fetch_s(self) -> float:
-        """How long Prometheus may take: every query is given up after three times its timeout."""
-        prometheus = self.plan.service.prometheus
-        return FETCH_S + (3 * prometheus.timeout_s if prometheus else 0.0)
-
-    def _unsettled(self, window: FaultWindow, waited_s: float) -> str | None:
-        if (
-            "faults" not in self.broken
-            and not window.rollback_ns
-            and not window.rollback_failed
-            and waited_s < ROLLBACK_S
-        ):
-            return f"the rollback of {window.fault}"
-        observed = "cluster" not in self.broken and not window.gone
-        lasts = self.injected[window.fault].experiment.observe is not Observe.PODS_REPLACED
-        must_go = window.confirmed or (lasts and not window.rollback_failed)
-        if observed and must_go and waited_s < ROLLBACK_S + GONE_S:
-            return f"the effect of {window.fault} to be gone"
-        return None
+        audit, metrics = self.drivers.audit, self.drivers.metrics
+        unfinished = Unfinished(
+            load=not self.load_done and "load" not in self.broken,
+            faults=tuple(window for window in self._fault_windows() if window.fault in self.injected),
+            rollbacks="faults" not in self.broken,
+            observed="cluster" not in self.broken,
+            audit=bool(audit and not self.audit_done and "audit" not in self.broken),
+            metrics=bool(metrics and "metrics" not in self.broken and metrics.pending()),
+        )
+        return awaited(unfinished, self.plan, (self.clock.mono_ns() - self.closing_ns) / S)
 
     # -- small things -----------------------------------------------------------------------------------------
 
@@ -417,7 +371,7 @@ class _Conductor:
         events, frames = tuple(self.record.events[self.seen_events :]), tuple(self.new_frames)
         self.seen_events = len(self.record.events)
         self.new_frames.clear()
-        closing = self._waiting_for() if self.closing_ns is not None else None
+        closing = self._awaited() if self.closing_ns is not None else None
         now_s = self._t_s(self.clock.mono_ns())
         self.watch(Progress(t_s=now_s, events=events, frames=frames, faults=self._fault_windows(), closing=closing))
 
