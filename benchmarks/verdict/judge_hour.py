@@ -17,30 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+
+from calibration_traffic import ERRORS, LATENCY, PLAIN, SERVERS, SLOW, Traffic, plan_of
 
 from harness.history.events import LoadStopped, PhaseEnded, PhaseStarted, RunEnded, RunStarted, Status
 from harness.history.histogram import Histogram
 from harness.history.load import BINS_PER_SECOND, LoadFrame, WorkerHealth
 from harness.history.series import EVERY_SLI, Role, Samples, Series
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    Load,
-    Phase,
-    Plan,
-    Prometheus,
-    PrometheusSli,
-    Rule,
-    Service,
-    Sli,
-    Source,
-    Threshold,
-    Tier,
-    Unit,
-)
+from harness.plan.model import Plan, PrometheusSli, Sli, Unit
 from harness.record import Record
 
 SECONDS_MAX, MEGABYTES_MAX = 2.0, 300.0
@@ -52,7 +39,6 @@ TARGETS = 10
 EDGES = ("0.1", "0.5", "1", "+Inf")
 NAMES = ("GET /items",)  # one kind of request; each more costs as much again for its histograms
 S = 1_000_000_000
-HERE = Source(path="scenarios/hour.yaml", line=1)
 
 JUDGE = """
 import json, resource, sys, time
@@ -76,98 +62,23 @@ print(json.dumps({
 """
 
 
-def _server_sli(name: str, *, quantile: float | None) -> PrometheusSli:
-    ratio = quantile is None
-    return PrometheusSli(
-        name=name,
-        query=None,
-        bad="bad" if ratio else None,
-        total="total" if ratio else None,
-        histogram=None if ratio else "request_seconds",
-        quantile=quantile,
-        unit=Unit.RATIO if ratio else Unit.SECONDS,
-        better=Better.LOWER,
-        absent_means_zero=True,
-        source=HERE,
-    )
-
-
-def _client_sli(name: str, measure: ClientMeasure, unit: Unit, quantile: float | None = None) -> ClientSli:
-    return ClientSli(
-        name=name, measure=measure, quantile=quantile, series=None, unit=unit, better=Better.LOWER, source=HERE
-    )
-
-
 def _slis() -> tuple[Sli, ...]:
-    servers = [_server_sli(f"errors_{n}", quantile=None) for n in range(RATIOS)]
-    servers += [_server_sli(f"p95_{n}", quantile=0.95) for n in range(HISTOGRAMS)]
+    slow = replace(SERVERS, bad=None, total=None, histogram="request_seconds", quantile=0.95, unit=Unit.SECONDS)
     return (
-        _client_sli("error_ratio", ClientMeasure.ERROR_RATIO, Unit.RATIO),
-        _client_sli("latency_p95", ClientMeasure.LATENCY, Unit.SECONDS, 0.95),
-        *servers,
+        ERRORS,
+        LATENCY,
+        *(replace(SERVERS, name=f"errors_{n}") for n in range(RATIOS)),
+        *(replace(slow, name=f"p95_{n}") for n in range(HISTOGRAMS)),
     )
-
-
-def _threshold(sli: Sli) -> Threshold:
-    text, limit = ("> 500ms", 0.5) if sli.unit is Unit.SECONDS else ("> 1%", 0.01)
-    rule = Rule(text=text, op=">", quantity=limit, relative_to=None, for_s=None)
-    return Threshold(sli=sli.name, tier=Tier.FAIL, rule=rule, source=HERE)
 
 
 def _plan() -> Plan:
-    asked = _slis()
-    phase = Phase(
-        name="soak",
-        load_level=1.0,
-        begin_s=0.0,
-        ramp_s=0.0,
-        settle_s=0.0,
-        start_s=0.0,
-        end_s=float(HOUR_S),
-        judge=True,
-        thresholds=tuple(_threshold(sli) for sli in asked),
-        timings=(),
-        source=HERE,
-    )
-    load = Load(
-        baseline_per_s=float(RATE),
-        locustfile="/shop.py",
-        arrivals="uniform",
-        seed=1,
-        deadline_s=5.0,
-        slow_s=1.0,
-        workers=1,
-    )
-    prometheus = Prometheus(
-        url="http://127.0.0.1:9090",
-        headers=(),
-        ca_file=None,
-        verify=True,
-        scrape_interval_s=1.0,
-        selector='job="shop"',
-        timeout_s=5.0,
-    )
-    service = Service(
-        name="shop",
-        title="",
-        url="http://127.0.0.1:8080",
-        load=load,
-        cluster=None,
-        prometheus=prometheus,
-        slis=asked,
-        sandbox=None,
-        source=HERE,
-    )
-    return Plan(
-        scenario="hour",
-        title="an hour",
-        service=service,
-        phases=(phase,),
-        faults=(),
-        end_s=float(HOUR_S),
-        time_scale=1.0,
-        source=HERE,
-    )
+    """One judged phase with a rule on each SLI."""
+    made = plan_of(ERRORS.name, Traffic(law="independent", share=0.001, effect=1.0, rate=RATE, length_s=HOUR_S))
+    (like,) = made.phases[0].thresholds
+    rules = (replace(like, sli=sli.name, rule=SLOW if sli.unit is Unit.SECONDS else PLAIN) for sli in _slis())
+    phase = replace(made.phases[0], name="soak", thresholds=tuple(rules))
+    return replace(made, phases=(phase,), service=replace(made.service, slis=_slis()))
 
 
 def _frames(random: Random) -> Iterator[LoadFrame]:

@@ -7,145 +7,56 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from plan_values import (
+    CLUSTER,
+    LOAD,
+    PROMETHEUS,
+    SERVICE,
+    client_sli,
+    fault,
+    phase,
+    plan_of,
+    rule,
+    server_sli,
+    threshold,
+)
+
 from harness.conductor.loop import conduct
 from harness.drivers.audit.fake import FakeAudit
 from harness.drivers.base import Drivers
 from harness.drivers.fake import Degraded, FakeClock, FakeCluster, FakeFaults, FakeLoad, FakeMetrics
 from harness.errors import StoppedError
 from harness.history.events import Body, Interrupted, Stamped, Status
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    Cluster,
-    Experiment,
-    Fault,
-    Load,
-    Observe,
-    Phase,
-    Plan,
-    Prometheus,
-    PrometheusSli,
-    Rule,
-    Service,
-    Source,
-    Threshold,
-    Tier,
-    Unit,
-)
+from harness.plan.model import Plan, Tier
 from harness.record import Record
 from harness.schedule.compile import compile_plan
 
-HERE = Source(path="scenarios/small.yaml", line=1)
-RULES = {Tier.FAIL: (">", 0.01, None), Tier.ABORT: (">", 0.5, 3.0)}
-
-
-def threshold(sli: str, tier: Tier) -> Threshold:
-    op, quantity, for_s = RULES[tier]
-    rule = Rule(text=f"{op} {quantity:.0%}", op=op, quantity=quantity, relative_to=None, for_s=for_s)  # type: ignore[arg-type]
-    return Threshold(sli=sli, tier=tier, rule=rule, source=HERE)
-
-
-def phase(name: str, begin_s: float, start_s: float, end_s: float, level: float) -> Phase:
-    thresholds = (
-        threshold("error_ratio", Tier.FAIL),
-        threshold("error_ratio", Tier.ABORT),
-        threshold("server_error_ratio", Tier.FAIL),
-    )
-    return Phase(
-        name=name,
-        load_level=level,
-        begin_s=begin_s,
-        ramp_s=start_s - begin_s,
-        settle_s=0.0,
-        start_s=start_s,
-        end_s=end_s,
-        judge=True,
-        thresholds=thresholds,
-        timings=(),
-        source=HERE,
-    )
+RULES = (
+    threshold("error_ratio"),
+    threshold("error_ratio", rule("> 50%", 0.5, for_s=3.0), Tier.ABORT),
+    threshold("server_error_ratio"),
+)
 
 
 def small_plan(*, stretch: float = 1.0) -> Plan:
     """Three phases of 200 s in all (times `stretch`), at 20 arrivals/s; one pod is deleted in the middle one."""
-    edges = [(0, 20, 80, 1.0), (80, 85, 140, 1.5), (140, 145, 200, 1.0)]
-    names = ("baseline", "stress", "recovery")
-    phases = tuple(
-        phase(name, begin * stretch, start * stretch, end * stretch, level)
-        for name, (begin, start, end, level) in zip(names, edges, strict=True)
-    )
-    experiment = Experiment(
-        name="pod-delete",
-        path="experiments/pod-delete.yaml",
-        document="{}",
-        observe=Observe.PODS_REPLACED,
-        selector="app=shop",
-        namespace="shop",
-        zone=None,
-        max_targets=1,
-    )
-    fault = Fault(
-        name="pod-delete", experiment=experiment, at_s=95 * stretch, until_s=140 * stretch, phase="stress", source=HERE
-    )
-    client = ClientSli(
-        name="error_ratio",
-        measure=ClientMeasure.ERROR_RATIO,
-        quantile=None,
-        series=None,
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        source=HERE,
-    )
-    server = PrometheusSli(
-        name="server_error_ratio",
-        query=None,
-        bad="bad_total",
-        total="all_total",
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        absent_means_zero=True,
-        source=HERE,
-    )
-    service = Service(
-        name="shop",
-        title="shop",
-        url="http://127.0.0.1:1",
-        load=Load(
-            baseline_per_s=20.0,
-            locustfile="/nowhere.py",
-            arrivals="uniform",
-            seed=1,
-            deadline_s=5.0,
-            slow_s=1.0,
-            workers=1,
+    service = replace(
+        SERVICE,
+        load=replace(LOAD, baseline_per_s=20.0),
+        cluster=CLUSTER,
+        prometheus=PROMETHEUS,
+        slis=(
+            client_sli("error_ratio"),
+            server_sli("server_error_ratio", bad="bad_total", total="all_total", absent_means_zero=True),
         ),
-        cluster=Cluster(
-            kubeconfig="/k", context=None, namespace="shop", selector="app=shop", deployment="shop", max_pods=2
-        ),
-        prometheus=Prometheus(
-            url="http://127.0.0.1:2",
-            headers=(),
-            ca_file=None,
-            verify=True,
-            scrape_interval_s=1.0,
-            selector='job="shop"',
-            timeout_s=5.0,
-        ),
-        slis=(client, server),
-        sandbox=None,
-        source=HERE,
     )
-    return Plan(
-        scenario="small",
-        title="small",
-        service=service,
-        phases=phases,
-        faults=(fault,),
-        end_s=phases[-1].end_s,
-        time_scale=1.0,
-        source=HERE,
+    edges = {"baseline": (0, 20, 80, 1.0), "stress": (80, 85, 140, 1.5), "recovery": (140, 145, 200, 1.0)}
+    phases = (
+        phase(name, begin * stretch, end * stretch, level, ramp_s=(start - begin) * stretch, thresholds=RULES)
+        for name, (begin, start, end, level) in edges.items()
     )
+    deleted = fault("pod-delete", 95 * stretch, 140 * stretch, max_targets=1)
+    return plan_of(*phases, service=service, faults=(deleted,), scenario="small")
 
 
 @dataclass

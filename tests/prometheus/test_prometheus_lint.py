@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from fake_prometheus import Answer
-from prometheus_plan import HERE, histogram, phase, plan, prometheus, sli
+from plan_values import IN_SERVICE, fault, phase, rule, server_sli, threshold
+from prometheus_plan import plan, prometheus
 
 from harness.drivers.prometheus import PrometheusSource
 from harness.errors import DriverError, PlanError
 from harness.history.events import QueryProbed
-from harness.plan.model import Experiment, Fault, HealthPart, Observe, Phase, Plan, PrometheusSli
+from harness.plan.model import Fault, HealthPart, Observe, Phase, Plan, PrometheusSli
 
 pytestmark = pytest.mark.real
 
@@ -50,14 +51,15 @@ def answering(answers: Mapping[str, Callable[[], Result]], names: tuple[str, ...
     return answer
 
 
-CPU = sli("cpu", query="cpu[$window]")
-ERRORS = sli("errors", bad="errors_total", total="requests_total")
-SLOW = histogram("slow", "request_seconds")
+CPU = server_sli("cpu", query="cpu[$window]")
+ERRORS = server_sli("errors", bad="errors_total", total="requests_total", absent_means_zero=True)
+SLOW = server_sli("slow", histogram="request_seconds", quantile=0.95)
 
 
 def probed(url: str, of: PrometheusSli, wanted: Phase | None = None, **changed: Any) -> list[QueryProbed]:
     """What the preflight says of one SLI."""
-    made: Plan = replace(plan(prometheus(url, timeout_s=5), (of,), wanted or phase((of.name, None))), **changed)
+    judged = wanted or phase(thresholds=(threshold(of.name),))
+    made: Plan = replace(plan(prometheus(url, timeout_s=5), (of,), judged), **changed)
     with closing(PrometheusSource(made)) as source:
         return [stamped.body for stamped in source.preflight() if isinstance(stamped.body, QueryProbed)]
 
@@ -69,9 +71,7 @@ def wrong(url: str, of: PrometheusSli, wanted: Phase | None = None) -> list[str]
 
 
 def limited(limit_s: float) -> Phase:
-    made = phase(("slow", None))
-    rule = replace(made.thresholds[0].rule, text=f"> {limit_s:g}s", quantity=limit_s)
-    return replace(made, thresholds=(replace(made.thresholds[0], rule=rule),))
+    return phase(thresholds=(threshold("slow", rule(f"> {limit_s:g}s", limit_s)),))
 
 
 def test_every_query_is_run_and_its_value_told(serve: Any) -> None:
@@ -128,10 +128,9 @@ def test_several_series_are_an_error_unless_each_is_judged(serve: Any) -> None:
     both = {"cpu": lambda: [*value("0.25", zone="a"), *value("0.75", zone="b")]}
     fake = serve(answering(both))
     assert wrong(fake.url, CPU) == [
-        "services/shop.yaml:1: the query of 'cpu' returns 2 series; aggregate them, or judge each of zone"
+        "scenarios/s.yaml:1: the query of 'cpu' returns 2 series; aggregate them, or judge each of zone"
     ]
-    each = phase(("cpu", None))
-    each = replace(each, thresholds=(replace(each.thresholds[0], each="zone"),))
+    each = phase(thresholds=(threshold("cpu", each="zone"),))
     assert probed(fake.url, CPU, each) == [QueryProbed(sli="cpu", value=None, detail="a 25%, b 75%")]
 
 
@@ -152,7 +151,7 @@ def test_a_limit_beyond_the_last_bucket_is_an_error(serve: Any) -> None:
     fake = serve(answering({"request_seconds_bucket": classic}))
     assert wrong(fake.url, SLOW, limited(1.0)) == [
         (
-            "services/shop.yaml:1: 1s lies beyond the last bucket of 'slow', 500ms, so that it can never be breached; "
+            "scenarios/s.yaml:1: 1s lies beyond the last bucket of 'slow', 500ms, so that it can never be breached; "
             "add a bucket there, or lower the limit"
         )
     ]
@@ -174,17 +173,8 @@ def test_targets_that_are_all_down_end_it(serve: Any, monkeypatch: pytest.Monkey
 
 
 def strike(zone: str | None, selector: str = "app=prometheus") -> Fault:
-    experiment = Experiment(
-        name="strike",
-        path="/strike.yaml",
-        document="{}",
-        observe=Observe.ZONE_CUT if zone else Observe.PODS_REPLACED,
-        selector=selector,
-        namespace="monitoring",
-        zone=zone,
-        max_targets=1,
-    )
-    return Fault(name="strike", experiment=experiment, at_s=5, until_s=10, phase="stress", source=HERE)
+    observe = Observe.ZONE_CUT if zone else Observe.PODS_REPLACED
+    return fault("strike", observe=observe, zone=zone, namespace="monitoring", selector=selector)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +210,7 @@ def test_nothing_is_asked_where_no_rule_wants_prometheus(serve: Any) -> None:
 
 def test_the_health_score_is_probed_too(serve: Any) -> None:
     made = plan(prometheus(serve(answering({"cpu": lambda: value("0.25")})).url, timeout_s=5), (CPU,), phase())
-    part = HealthPart(sli="cpu", weight=1.0, target=0.5, source=HERE)
+    part = HealthPart(sli="cpu", weight=1.0, target=0.5, source=IN_SERVICE)
     made = replace(made, service=replace(made.service, health=(part,)))
     with closing(PrometheusSource(made)) as source:
         assert [stamped.body.sli for stamped in source.preflight()] == ["cpu"]  # type: ignore[union-attr]

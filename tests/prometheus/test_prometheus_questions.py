@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from prometheus_plan import histogram, phase, prometheus, sli
+from plan_values import PROMETHEUS, phase, server_sli
 
 from harness.drivers.prometheus.answers import Gathered, plain_samples_of
 from harness.drivers.prometheus.http import RefusedError
 from harness.drivers.prometheus.questions import Question, Window, health_questions, questions, window_of
 from harness.history.series import Samples, Series
 
-HERE = prometheus("http://127.0.0.1:9090")
 TEN_SECONDS = Window(phase="stress", start_ms=1_000_000_000_250, end_ms=1_000_000_010_250, t0_wall_ns=0)
 
 
@@ -21,22 +20,24 @@ def slices_of(query: str, first_ms: int, last_ms: int) -> Question:
 
 
 def test_a_template_is_asked_once_at_the_windows_end_and_once_per_slice() -> None:
-    cpu = sli("cpu", query='max(rate(cpu{$selector,zone=~"a|b$"}[$window]))')
-    assert questions(cpu, HERE, TEN_SECONDS) == (
+    cpu = server_sli("cpu", query='max(rate(cpu{$selector,zone=~"a|b$"}[$window]))')
+    assert questions(cpu, PROMETHEUS, TEN_SECONDS) == (
         Question(role="value", query='max(rate(cpu{job="shop",zone=~"a|b$"}[10000ms]))', at_ms=1_000_000_010_250),
         slices_of('max(rate(cpu{job="shop",zone=~"a|b$"}[2000ms]))', 1_000_000_002_250, 1_000_000_010_250),
     )
 
 
 def test_slices_are_disjoint_and_aligned_to_the_windows_start() -> None:
-    cpu = sli("cpu", query="max(rate(cpu[$window]))")
+    cpu = server_sli("cpu", query="max(rate(cpu[$window]))")
     odd = Window(phase="stress", start_ms=1_000_000_000_250, end_ms=1_000_000_007_900, t0_wall_ns=0)
-    assert questions(cpu, HERE, odd)[1] == slices_of("max(rate(cpu[2000ms]))", 1_000_000_002_250, 1_000_000_006_250)
+    assert questions(cpu, PROMETHEUS, odd)[1] == slices_of(
+        "max(rate(cpu[2000ms]))", 1_000_000_002_250, 1_000_000_006_250
+    )
 
 
 def test_a_rule_on_any_stretch_asks_for_stretches_that_overlap_and_lie_in_the_window() -> None:
-    cpu = sli("cpu", query="max(rate(cpu[$window]))")
-    assert questions(cpu, HERE, TEN_SECONDS, stretches_s=(5.0, 5.0))[2:] == (
+    cpu = server_sli("cpu", query="max(rate(cpu[$window]))")
+    assert questions(cpu, PROMETHEUS, TEN_SECONDS, stretches_s=(5.0, 5.0))[2:] == (
         Question(
             role="stretch",
             query="max(rate(cpu[5000ms]))",
@@ -48,14 +49,14 @@ def test_a_rule_on_any_stretch_asks_for_stretches_that_overlap_and_lie_in_the_wi
 
 
 def test_a_stretch_longer_than_the_window_is_not_asked_for() -> None:
-    cpu = sli("cpu", query="max(rate(cpu[$window]))")
-    assert [one.role for one in questions(cpu, HERE, TEN_SECONDS, stretches_s=(11.0,))] == ["value", "slice"]
+    cpu = server_sli("cpu", query="max(rate(cpu[$window]))")
+    assert [one.role for one in questions(cpu, PROMETHEUS, TEN_SECONDS, stretches_s=(11.0,))] == ["value", "slice"]
 
 
 def test_more_slices_than_prometheus_returns_points_are_asked_in_several_queries() -> None:
-    cpu = sli("cpu", query="cpu[$window]")
+    cpu = server_sli("cpu", query="cpu[$window]")
     long = Window(phase="soak", start_ms=0, end_ms=50_000_000, t0_wall_ns=0)
-    asked = [one for one in questions(cpu, HERE, long) if one.role == "slice"]
+    asked = [one for one in questions(cpu, PROMETHEUS, long) if one.role == "slice"]
     assert [(one.from_ms, one.at_ms) for one in asked] == [
         (2_000, 20_000_000),
         (20_002_000, 40_000_000),
@@ -64,18 +65,18 @@ def test_more_slices_than_prometheus_returns_points_are_asked_in_several_queries
 
 
 def test_counters_are_asked_raw_with_a_lead_before_the_window() -> None:
-    errors = sli("errors", bad='requests_total{$selector,code=~"5.."}', total="requests_total{$selector}")
-    assert questions(errors, HERE, TEN_SECONDS) == (
+    errors = server_sli("errors", bad='requests_total{$selector,code=~"5.."}', total="requests_total{$selector}")
+    assert questions(errors, PROMETHEUS, TEN_SECONDS) == (
         Question(role="bad", query='requests_total{job="shop",code=~"5.."}[11500ms]', at_ms=1_000_000_010_250),
         Question(role="total", query='requests_total{job="shop"}[11500ms]', at_ms=1_000_000_010_250),
     )
 
 
 def test_a_histogram_is_asked_for_its_buckets_its_count_and_its_native_form() -> None:
-    slow = histogram("slow", 'request_seconds{$selector,route="/"}')
+    slow = server_sli("slow", histogram='request_seconds{$selector,route="/"}', quantile=0.95)
     inside = '{job="shop",route="/"}[11500ms]'
     at_ms = 1_000_000_010_250
-    assert questions(slow, HERE, TEN_SECONDS) == (
+    assert questions(slow, PROMETHEUS, TEN_SECONDS) == (
         Question(role="bucket", query=f"request_seconds_bucket{inside}", at_ms=at_ms),
         Question(role="count", query=f"request_seconds_count{inside}", at_ms=at_ms),
         Question(role="bucket", query=f"request_seconds{inside}", at_ms=at_ms, native=True),
@@ -83,15 +84,15 @@ def test_a_histogram_is_asked_for_its_buckets_its_count_and_its_native_form() ->
 
 
 def test_scrape_health_is_asked_for_once_inside_the_window() -> None:
-    assert health_questions(HERE, TEN_SECONDS) == (
+    assert health_questions(PROMETHEUS, TEN_SECONDS) == (
         Question(role="up", query='up{job="shop"}[10000ms]', at_ms=1_000_000_010_250),
     )
 
 
 def test_raw_samples_of_a_long_window_are_asked_for_in_pieces_of_one_length_oldest_first() -> None:
     hour = Window(phase="soak", start_ms=0, end_ms=3_600_000, t0_wall_ns=0)
-    errors = sli("errors", bad="bad", total="total")
-    asked = [one for one in questions(errors, HERE, hour) if one.role == "total"]
+    errors = server_sli("errors", bad="bad", total="total")
+    asked = [one for one in questions(errors, PROMETHEUS, hour) if one.role == "total"]
     assert {one.query for one in asked} == {"total[720300ms]"}
     assert [one.at_ms for one in asked] == [718_800, 1_439_100, 2_159_400, 2_879_700, 3_600_000]
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import requests
 from native_exporter import NativeExporter
-from prometheus_plan import histogram, phase, plan, prometheus, sli
+from plan_values import phase, rule, server_sli, threshold
+from prometheus_plan import plan, prometheus
 
 from harness.drivers.prometheus import PrometheusSource
 from harness.drivers.prometheus.questions import Question
 from harness.history.events import QueryProbed
 from harness.history.series import Series
-from harness.plan.model import Rule
 from harness.verdict.model import Reason
 from harness.verdict.ruling import Measured, Ruling
 from harness.verdict.server import ServerWindow, server_measured, server_ruling
@@ -87,14 +87,14 @@ def _scraping(url: str) -> str:
 
 
 SLIS = (
-    sli("scrapes", query="sum(count_over_time(up{$selector}[$window]))"),
-    sli(
+    server_sli("scrapes", query="sum(count_over_time(up{$selector}[$window]))"),
+    server_sli(
         "errors",
         bad='prometheus_http_requests_total{$selector,code=~"5.."}',
         total="prometheus_http_requests_total{$selector}",
     ),
 )
-STRESS = phase(("scrapes", 4.0), ("errors", None))
+STRESS = phase(thresholds=(threshold("scrapes", rule(for_s=4.0)), threshold("errors")))
 
 
 def fetched(url: str, start_s: float, end_s: float, t0_wall_ns: int) -> list[Series]:
@@ -141,12 +141,12 @@ def test_the_end_of_a_range_is_exact_to_the_millisecond(server: str) -> None:
     ]
 
 
-SLOW = histogram("slow", "request_seconds{$selector}")
+SLOW = server_sli("slow", histogram="request_seconds{$selector}", quantile=0.95)
 
 
 def native_window(url: str, limit_s: float) -> tuple[Measured, Ruling]:
     """The native histogram of the last few seconds, judged as a run's phase is."""
-    judged = phase(("slow", None))
+    judged = phase(thresholds=(threshold("slow"),))
     made = plan(replace(prometheus(url, timeout_s=5), selector='job="native"'), (SLOW,), judged)
     t0_wall_ns = time.time_ns() - 6_500_000_000
     with closing(PrometheusSource(made)) as source:
@@ -163,8 +163,7 @@ def native_window(url: str, limit_s: float) -> tuple[Measured, Ruling]:
         start_s=0.5, end_s=5.5, scrape_s=1.0, series=found, failures=(), warnings=(), disturbed=frozenset()
     )
     measured = server_measured(seen, SLOW)
-    rule = Rule(text="> T", op=">", quantity=limit_s, relative_to=None, for_s=None)
-    return measured, server_ruling(seen, SLOW, rule, (limit_s, limit_s), measured)
+    return measured, server_ruling(seen, SLOW, rule("> T", limit_s), (limit_s, limit_s), measured)
 
 
 def test_a_native_histogram_of_a_real_server_is_decided_at_its_own_edges(server: str) -> None:

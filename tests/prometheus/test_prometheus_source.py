@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from fake_prometheus import Answer, vector
-from prometheus_plan import phase, plan, prometheus, sli
+from plan_values import phase, server_sli, threshold
+from prometheus_plan import plan, prometheus
 
 from harness.drivers.prometheus import PrometheusSource
 from harness.errors import DriverError
@@ -54,8 +55,8 @@ class Trickle:
 
 
 UP = 'up{job="shop"}[60000ms]'
-CPU, MEMORY = sli("cpu", query="cpu[$window]"), sli("memory", query="memory[$window]")
-STRESS = phase(("cpu", None), ("memory", None), ("cpu", None))
+CPU, MEMORY = server_sli("cpu", query="cpu[$window]"), server_sli("memory", query="memory[$window]")
+STRESS = phase(thresholds=(threshold("cpu"), threshold("memory"), threshold("cpu")))
 
 
 def fetched(url: str, *, timeout_s: float = 0.2) -> tuple[list[Any], list[Series]]:

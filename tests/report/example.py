@@ -9,32 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import plan_values
+from plan_values import CLUSTER, LOAD, PROMETHEUS, client_sli, fault, phase, plan_of, rule, server_sli, threshold
+
 from harness.history import events as ev
 from harness.history.histogram import Histogram
 from harness.history.load import LoadFrame, WorkerHealth
 from harness.history.run import Run
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    Cluster,
-    Experiment,
-    Fault,
-    Load,
-    Observe,
-    Phase,
-    Plan,
-    Prometheus,
-    PrometheusSli,
-    Rule,
-    Service,
-    Source,
-    Threshold,
-    Tier,
-    Timing,
-    TimingRule,
-    Unit,
-)
+from harness.plan.model import Better, ClientMeasure, Source, Tier, Timing, TimingRule, Unit
 from harness.verdict.model import (
     Check,
     Finding,
@@ -89,117 +71,50 @@ RULES = (
     ("server_error_ratio", Tier.FAIL, "> 1%", 0.01, None, 14),
 )
 HEALTH = tuple(
-    Threshold(
-        sli=sli,
-        tier=tier,
-        rule=Rule(text=text, op=text[0], quantity=quantity, relative_to=relative, for_s=None),
-        source=at(line),
-    )
+    threshold(sli, rule(text, quantity, relative_to=relative), tier, source=at(line))
     for sli, tier, text, quantity, relative, line in RULES
 )
-
-
-def phase(
-    name: str, level: float, begin_s: float, approach: tuple[float, float], end_s: float, *, judge: bool = True
-) -> Phase:
-    ramp_s, settle_s = approach
-    timings = ((Tier.WARN, "> 10s", 10.0), (Tier.FAIL, "> 30s", 30.0)) if name == "stress" else ()
-    return Phase(
-        name=name,
-        load_level=level,
-        begin_s=begin_s,
-        ramp_s=ramp_s,
-        settle_s=settle_s,
-        start_s=begin_s + ramp_s + settle_s,
-        end_s=end_s,
-        judge=judge,
-        thresholds=HEALTH if judge else (),
-        timings=tuple(
-            TimingRule(
-                fault="pod-delete",
-                timing=Timing.RECOVERY,
-                tier=tier,
-                rule=Rule(text=text, op=">", quantity=limit_s, relative_to=None, for_s=None),
-                source=at(23),
-            )
-            for tier, text, limit_s in timings
-        ),
-        source=at({"warm-up": 5, "baseline": 6, "stress": 15, "recovery": 24}[name]),
-    )
-
-
-def client(name: str, measure: ClientMeasure, unit: Unit, better: Better, quantile: float | None = None) -> ClientSli:
-    return ClientSli(name=name, measure=measure, quantile=quantile, series=None, unit=unit, better=better, source=at(1))
-
-
-SERVICE = Service(
-    name="shop",
+IN_TIME = tuple(
+    TimingRule(fault="pod-delete", timing=Timing.RECOVERY, tier=tier, rule=rule(text, limit_s), source=at(23))
+    for tier, text, limit_s in ((Tier.WARN, "> 10s", 10.0), (Tier.FAIL, "> 30s", 30.0))
+)
+SERVICE = replace(
+    plan_values.SERVICE,
     title="The demo shop on the local sandbox",
     url="http://127.0.0.1:8080",
-    load=Load(
-        baseline_per_s=200.0,
-        locustfile="/srv/shop/scenarios/locustfiles/shop.py",
-        arrivals="uniform",
-        seed=1,
-        deadline_s=5.0,
-        slow_s=1.0,
-        workers=2,
-    ),
-    cluster=Cluster(
-        kubeconfig=None, context=None, namespace="shop", selector="app=shop", deployment="shop", max_pods=2
-    ),
-    prometheus=Prometheus(
-        url="http://127.0.0.1:9090",
-        headers=(),
-        ca_file=None,
-        verify=True,
-        scrape_interval_s=1.0,
-        selector='job="shop"',
-        timeout_s=5.0,
-    ),
+    load=replace(LOAD, workers=2),
+    cluster=replace(CLUSTER, kubeconfig=None),
+    prometheus=PROMETHEUS,
     slis=(
-        client("error_ratio", ClientMeasure.ERROR_RATIO, Unit.RATIO, Better.LOWER),
-        client("latency_p95", ClientMeasure.LATENCY, Unit.SECONDS, Better.LOWER, 0.95),
-        client("throughput", ClientMeasure.THROUGHPUT, Unit.PER_SECOND, Better.HIGHER),
-        PrometheusSli(
-            name="server_error_ratio",
-            query=None,
+        client_sli("error_ratio"),
+        client_sli("latency_p95", ClientMeasure.LATENCY, 0.95),
+        client_sli("throughput", ClientMeasure.THROUGHPUT, unit=Unit.PER_SECOND, better=Better.HIGHER),
+        server_sli(
+            "server_error_ratio",
             bad='shop_requests_total{$selector,code=~"5.."}',
             total="shop_requests_total{$selector}",
-            unit=Unit.RATIO,
-            better=Better.LOWER,
             absent_means_zero=True,
-            source=at(1),
         ),
     ),
     sandbox="good",
-    source=Source(path="scenarios/services/shop.yaml", line=1),
 )
-EXPERIMENT = Experiment(
-    name="pod-delete",
-    path="experiments/pod-delete.yaml",
-    document="{}",
-    observe=Observe.PODS_REPLACED,
-    selector="app=shop",
-    namespace="shop",
-    zone=None,
+POD_DELETE = fault(
+    "pod-delete",
+    65.0,
+    100.0,
     max_targets=1,
     misses="the loss of a node, a disk or a zone: the pods' places stay whole",
+    source=at(21),
 )
-PLAN = Plan(
+PLAN = plan_of(
+    phase("warm-up", 0.0, 15.0, ramp_s=10.0, judge=False, source=at(5)),
+    phase("baseline", 15.0, 45.0, thresholds=HEALTH, source=at(6)),
+    phase("stress", 45.0, 100.0, 1.5, ramp_s=5.0, settle_s=5.0, thresholds=HEALTH, timings=IN_TIME, source=at(15)),
+    phase("recovery", 100.0, 125.0, ramp_s=5.0, thresholds=HEALTH, source=at(24)),
+    service=SERVICE,
+    faults=(POD_DELETE,),
     scenario="stress-150",
     title="150 % of baseline while a pod dies",
-    service=SERVICE,
-    phases=(
-        phase("warm-up", 1.0, 0.0, (10.0, 0.0), 15.0, judge=False),
-        phase("baseline", 1.0, 15.0, (0.0, 0.0), 45.0),
-        phase("stress", 1.5, 45.0, (5.0, 5.0), 100.0),
-        phase("recovery", 1.0, 100.0, (5.0, 0.0), 125.0),
-    ),
-    faults=(Fault(name="pod-delete", experiment=EXPERIMENT, at_s=65.0, until_s=100.0, phase="stress", source=at(21)),),
-    end_s=125.0,
-    time_scale=1.0,
-    source=at(1),
 )
 
 # -- the record -------------------------------------------------------------------------------------------------------

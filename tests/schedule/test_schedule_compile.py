@@ -1,153 +1,39 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_values import HERE, PROMETHEUS, SERVICE, client_sli, fault, phase, plan_of, rule, server_sli, threshold
 
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    Experiment,
-    Fault,
-    Load,
-    Observe,
-    Phase,
-    Plan,
-    Prometheus,
-    PrometheusSli,
-    Rule,
-    Service,
-    Source,
-    Threshold,
-    Tier,
-    Timing,
-    TimingRule,
-    Unit,
-)
+from harness.plan.model import Observe, Plan, Tier, Timing, TimingRule
 from harness.schedule.compile import compile_plan as compiled
 from harness.schedule.compile import fetch_lag_s
 from harness.schedule.cues import Fetch, Inject, LoadEnd, PhaseEnd, PhaseStart, Rollback
 from harness.schedule.timeline import timeline
 
-HERE = Source(path="scenarios/case.yaml", line=1)
-CLIENT = ClientSli(
-    name="error_ratio",
-    measure=ClientMeasure.ERROR_RATIO,
-    quantile=None,
-    series=None,
-    unit=Unit.RATIO,
-    better=Better.LOWER,
-    source=HERE,
-)
-SERVER = PrometheusSli(
-    name="cpu",
-    query="max(rate(cpu{$selector}[$window]))",
-    bad=None,
-    total=None,
-    unit=Unit.RATIO,
-    better=Better.LOWER,
-    absent_means_zero=False,
-    source=HERE,
-)
+SLIS = (client_sli("error_ratio"), server_sli("cpu", query="max(rate(cpu{$selector}[$window]))"))
 
 
-def over(text: str, quantity: float) -> Rule:
-    return Rule(text=text, op=">", quantity=quantity, relative_to=None, for_s=None)
+def scraped(*phases, faults=(), every_s=1.0) -> Plan:
+    prometheus = replace(PROMETHEUS, scrape_interval_s=every_s)
+    return plan_of(*phases, service=replace(SERVICE, prometheus=prometheus, slis=SLIS), faults=tuple(faults))
 
 
-def threshold(sli: str, tier: Tier = Tier.FAIL) -> Threshold:
-    return Threshold(sli=sli, tier=tier, rule=over("> 1%", 0.01), source=HERE)
-
-
-def phase(name, level, begin_s, ramp_s, settle_s, duration_s, *slis, timings=()) -> Phase:
-    start_s = begin_s + ramp_s + settle_s
-    return Phase(
-        name=name,
-        load_level=level,
-        begin_s=begin_s,
-        ramp_s=ramp_s,
-        settle_s=settle_s,
-        start_s=start_s,
-        end_s=start_s + duration_s,
-        judge=bool(slis),
-        thresholds=tuple(threshold(sli) for sli in slis),
-        timings=timings,
-        source=HERE,
-    )
-
-
-def fault(name, at_s, until_s, where, zone=None, most=1) -> Fault:
-    experiment = Experiment(
-        name=name,
-        path=f"experiments/{name}.yaml",
-        document="{}",
-        observe=Observe.ZONE_CUT if zone else Observe.PODS_REPLACED,
-        selector="app=shop",
-        namespace="shop",
-        zone=zone,
-        max_targets=most,
-    )
-    return Fault(name=name, experiment=experiment, at_s=at_s, until_s=until_s, phase=where, source=HERE)
-
-
-def plan_of(phases, faults=(), scrape_interval_s=1.0) -> Plan:
-    prometheus = Prometheus(
-        url="http://127.0.0.1:9090",
-        headers=(),
-        ca_file=None,
-        verify=True,
-        scrape_interval_s=scrape_interval_s,
-        selector='job="shop"',
-        timeout_s=5.0,
-    )
-    load = Load(
-        baseline_per_s=200.0,
-        locustfile="/shop.py",
-        arrivals="uniform",
-        seed=1,
-        deadline_s=5.0,
-        slow_s=1.0,
-        workers=None,
-    )
-    service = Service(
-        name="shop",
-        title="Shop",
-        url="http://127.0.0.1:1",
-        load=load,
-        cluster=None,
-        prometheus=prometheus,
-        slis=(CLIENT, SERVER),
-        sandbox=None,
-        source=HERE,
-    )
-    return Plan(
-        scenario="case",
-        title="A case",
-        service=service,
-        phases=tuple(phases),
-        faults=tuple(faults),
-        end_s=phases[-1].end_s,
-        time_scale=1.0,
-        source=HERE,
-    )
-
-
-BASELINE = phase("baseline", 1.0, 0.0, 10.0, 0.0, 20.0, "error_ratio")
+IN_TIME = TimingRule(fault="pod-delete", timing=Timing.RECOVERY, tier=Tier.FAIL, rule=rule("> 30s", 30.0), source=HERE)
+BASELINE = phase("baseline", 0.0, 30.0, ramp_s=10.0, thresholds=(threshold("error_ratio"),))
 STRESS = phase(
     "stress",
-    1.5,
     30.0,
-    5.0,
-    2.5,
-    40.0,
-    "error_ratio",
-    "cpu",
-    timings=(
-        TimingRule(fault="pod-delete", timing=Timing.RECOVERY, tier=Tier.FAIL, rule=over("> 30s", 30.0), source=HERE),
-    ),
+    77.5,
+    1.5,
+    ramp_s=5.0,
+    settle_s=2.5,
+    thresholds=(threshold("error_ratio"), threshold("cpu")),
+    timings=(IN_TIME,),
 )
-RECOVERY = phase("recovery", 1.0, 77.5, 0.0, 0.0, 10.0)
-POD_DELETE = fault("pod-delete", 47.5, 77.5, "stress")
-ZONE = fault("zone-partition", 37.5, 40.0, "stress", zone="zone-b", most=None)
-PLAN = plan_of((BASELINE, STRESS, RECOVERY), (ZONE, POD_DELETE))
+RECOVERY = phase("recovery", 77.5, 87.5, judge=False)
+POD_DELETE = fault("pod-delete", 47.5, 77.5, max_targets=1)
+ZONE = fault("zone-partition", 37.5, 40.0, observe=Observe.ZONE_CUT, zone="zone-b")
+PLAN = scraped(BASELINE, STRESS, RECOVERY, faults=(ZONE, POD_DELETE))
 
 
 def test_a_plan_becomes_its_cues_and_what_ends_comes_before_what_begins():
@@ -168,16 +54,16 @@ def test_a_plan_becomes_its_cues_and_what_ends_comes_before_what_begins():
 
 
 def test_a_fault_of_no_length_is_rolled_back_after_it_was_injected():
-    flash = fault("flash", 15.0, 15.0, "baseline")
-    assert compiled(plan_of((BASELINE,), (flash,)))[1:3] == (
+    flash = fault("flash", 15.0, 15.0, phase="baseline")
+    assert compiled(scraped(BASELINE, faults=(flash,)))[1:3] == (
         Inject(at_s=15.0, fault=flash),
         Rollback(at_s=15.0, fault=flash),
     )
 
 
 def test_series_are_asked_for_three_scrapes_after_the_phase_and_two_seconds_at_least():
-    assert fetch_lag_s(plan_of((STRESS,), scrape_interval_s=0.1)) == 2.0
-    assert fetch_lag_s(plan_of((STRESS,), scrape_interval_s=15.0)) == 45.0
+    assert fetch_lag_s(scraped(STRESS, every_s=0.1)) == 2.0
+    assert fetch_lag_s(scraped(STRESS, every_s=15.0)) == 45.0
 
 
 def test_the_timeline_shows_what_happens_when_to_whom_and_what_is_judged():
@@ -210,14 +96,17 @@ def plans(draw) -> Plan:
     for index in range(draw(st.integers(1, 4))):
         slis = draw(st.lists(st.sampled_from(["error_ratio", "cpu"]), unique=True))
         level = draw(st.floats(min_value=0, max_value=3))
-        drawn = phase(f"phase-{index}", level, begin_s, draw(SECONDS), draw(SECONDS), draw(LENGTHS), *slis)
+        before = {"ramp_s": draw(SECONDS), "settle_s": draw(SECONDS)}
+        end_s = begin_s + before["ramp_s"] + before["settle_s"] + draw(LENGTHS)
+        drawn = phase(f"phase-{index}", begin_s, end_s, level, thresholds=tuple(map(threshold, slis)), **before)
         phases.append(drawn)
         for _ in range(draw(st.integers(0, 3))):
             at_s = draw(st.floats(min_value=drawn.start_s, max_value=drawn.end_s, exclude_max=True))
             until_s = draw(st.floats(min_value=at_s, max_value=drawn.end_s))
-            faults.append(fault(f"fault-{len(faults)}", at_s, until_s, drawn.name))
+            faults.append(fault(f"fault-{len(faults)}", at_s, until_s, phase=drawn.name))
         begin_s = drawn.end_s
-    return plan_of(phases, sorted(faults, key=lambda found: found.at_s), draw(st.floats(min_value=0.1, max_value=60)))
+    faults.sort(key=lambda found: found.at_s)
+    return scraped(*phases, faults=faults, every_s=draw(st.floats(min_value=0.1, max_value=60)))
 
 
 @given(plan=plans())

@@ -9,27 +9,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plan_values import HERE, LOAD, SERVICE, client_sli, phase, plan_of, rule, server_sli, threshold
 
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    HealthPart,
-    Limits,
-    Load,
-    Phase,
-    Plan,
-    Prometheus,
-    PrometheusSli,
-    Replay,
-    Rule,
-    Service,
-    Source,
-    Stream,
-    Threshold,
-    Tier,
-    Unit,
-)
+from harness.plan.model import ClientMeasure, HealthPart, Limits, Load, Phase, Plan, Replay, Stream, Tier
 from harness.plan.replay import Recording
 from harness.schedule.arrivals import Arrivals, Knot, ReplayPiece
 from harness.schedule.compile import needs_prometheus
@@ -45,49 +27,13 @@ from harness.schedule.offered import per_second, summary, table
 from harness.schedule.timeline import timeline
 
 S = 1_000_000_000
-HERE = Source(path="scenarios/case.yaml", line=1)
 BROWSE = Stream(name="browse", baseline_per_s=160.0, users=("Browser",), tags=())
 CHECKOUT = Stream(name="checkout", baseline_per_s=40.0, users=(), tags=("write", "slow"))
-LOAD = Load(
-    baseline_per_s=200.0,
-    streams=(BROWSE, CHECKOUT),
-    locustfile="/locustfile.py",
-    arrivals="uniform",
-    seed=1,
-    deadline_s=5.0,
-    slow_s=1.0,
-    workers=2,
-)
+STREAMED = replace(LOAD, streams=(BROWSE, CHECKOUT), workers=2)
 
 
-def phase(name: str, begin_s: float, end_s: float, level: float = 1.0, **more: object) -> Phase:
-    values = {"ramp_s": 0.0, "settle_s": 0.0, "judge": False, "thresholds": (), "timings": (), **more}
-    return Phase(name=name, load_level=level, begin_s=begin_s, start_s=begin_s, end_s=end_s, source=HERE, **values)
-
-
-def plan_of(*phases: Phase, load: Load = LOAD, slis=(), health=(), prometheus: Prometheus | None = None) -> Plan:
-    service = Service(
-        name="shop",
-        title="A shop",
-        url="http://127.0.0.1:9",
-        load=load,
-        cluster=None,
-        prometheus=prometheus,
-        slis=slis,
-        health=health,
-        sandbox=None,
-        source=HERE,
-    )
-    return Plan(
-        scenario="case",
-        title="A case",
-        service=service,
-        phases=phases,
-        faults=(),
-        end_s=phases[-1].end_s,
-        time_scale=1.0,
-        source=HERE,
-    )
+def loaded(*phases: Phase, load: Load = STREAMED, **of_service: object) -> Plan:
+    return plan_of(*phases, service=replace(SERVICE, load=load, **of_service))
 
 
 REPLAY = Replay(path="/rec.txt", sha256="", speed=1.0, counts=(3, 0, 1), stream_counts=((2, 0, 0), (1, 0, 1)))
@@ -96,7 +42,7 @@ RECORDED = {
         sha256="", times_ns={"browse": array("q", [0, 400_000_000]), "checkout": array("q", [1, 2_999_999_999])}
     )
 }
-MIXED = plan_of(
+MIXED = loaded(
     phase("steady", 0, 10),
     phase("apart", 10, 20, 1.4, levels=(1.0, 3.0)),
     phase("recorded", 20, 23, 4 / 600, replay=REPLAY),
@@ -105,7 +51,7 @@ MIXED = plan_of(
 
 
 def test_a_plan_without_streams_has_one_that_is_all_of_its_load():
-    plan = plan_of(phase("a", 0, 10, 1.5), load=replace(LOAD, streams=()))
+    plan = loaded(phase("a", 0, 10, 1.5), load=LOAD)
     assert stream_names(plan) == ("",)
     assert knots_of(plan, "") == knots_of(plan) == (Knot(0.0, 0.0), Knot(0, 300.0), Knot(10, 300.0))
 
@@ -136,7 +82,7 @@ def test_an_unknown_stream_is_an_error():
 
 def test_a_replayed_phase_has_a_step_for_every_second_and_the_next_goes_on_from_the_last():
     recorded = phase("recorded", 0, 2.5, replay=replace(REPLAY, counts=(3, 0, 1), stream_counts=()))
-    plan = plan_of(recorded, phase("after", 2.5, 5, ramp_s=0.5), load=replace(LOAD, streams=()))
+    plan = loaded(recorded, phase("after", 2.5, 5, ramp_s=0.5), load=LOAD)
     assert knots_of(plan) == (
         Knot(0.0, 0.0),
         Knot(0, 3.0),
@@ -160,7 +106,7 @@ def test_a_replay_gives_its_recorded_times_and_the_profile_goes_on_after_it():
 
 def test_a_replay_at_another_speed_is_squeezed_and_cut_at_the_phase_s_end():
     recorded = phase("recorded", 5, 6, replay=replace(REPLAY, speed=2.0))
-    assert replay_pieces(plan_of(recorded), "checkout", RECORDED) == (ReplayPiece(5 * S, 6 * S, array("q", [5 * S])),)
+    assert replay_pieces(loaded(recorded), "checkout", RECORDED) == (ReplayPiece(5 * S, 6 * S, array("q", [5 * S])),)
 
 
 def test_without_its_recording_a_replay_has_as_many_arrivals_in_each_second():
@@ -171,7 +117,7 @@ def test_without_its_recording_a_replay_has_as_many_arrivals_in_each_second():
 def test_poisson_streams_draw_from_seeds_of_their_own_names():
     assert seed_of(MIXED) == 1
     assert len({seed_of(MIXED, "browse"), seed_of(MIXED, "checkout"), 1}) == 3
-    assert seed_of(MIXED, "browse") == seed_of(plan_of(phase("other", 0, 1)), "browse")
+    assert seed_of(MIXED, "browse") == seed_of(loaded(phase("other", 0, 1)), "browse")
 
 
 TIMES = st.lists(st.integers(0, 2 * S - 1), max_size=20).map(sorted)
@@ -207,26 +153,16 @@ def test_poisson_gaps_vary_as_exponentials_and_numbers_far_ahead_are_cheap():
     assert arrivals.total == pytest.approx(100_000_000, abs=40_000)  # 4 sigma
 
 
-def client(name: str, measure: ClientMeasure, quantile: float | None = None) -> ClientSli:
-    better = Better.LOWER
-    unit = Unit.SECONDS if quantile else Unit.RATIO
-    return ClientSli(name=name, measure=measure, quantile=quantile, series=None, unit=unit, better=better, source=HERE)
-
-
-def threshold(sli: str, quantity: float, relative_to=None, tier: Tier = Tier.FAIL) -> Threshold:
-    rule = Rule(text="", op=">", quantity=quantity, relative_to=relative_to, for_s=None)
-    return Threshold(sli=sli, tier=tier, rule=rule, source=HERE)
-
-
 def test_latency_limits_are_what_the_plan_decides_latencies_at_and_slow():
-    slis = (client("p95", ClientMeasure.LATENCY, 0.95), client("errors", ClientMeasure.ERROR_RATIO))
+    slis = (client_sli("p95", ClientMeasure.LATENCY, 0.95), client_sli("errors"))
+    half = threshold("p95", rule("> 500ms", 0.5))
     rules = (
-        threshold("p95", 0.5),
-        threshold("p95", 0.0301, tier=Tier.TARGET),
-        threshold("p95", 1.2, "baseline"),
-        threshold("errors", 0.01),
+        half,
+        threshold("p95", rule("< 30.1ms", 0.0301), Tier.TARGET),
+        threshold("p95", rule("> 120% of baseline", 1.2, relative_to="baseline")),
+        threshold("errors", rule("> 1%", 0.01)),
     )
-    plan = plan_of(phase("a", 0, 1, thresholds=rules), phase("b", 1, 2, thresholds=(threshold("p95", 0.5),)), slis=slis)
+    plan = loaded(phase("a", 0, 1, thresholds=rules), phase("b", 1, 2, thresholds=(half,)), slis=slis)
     assert latency_limits_us(plan) == (30_100, 500_000, 1_000_000)
 
 
@@ -243,8 +179,8 @@ def test_every_second_of_every_stream_is_counted():
 
 
 def test_too_many_poisson_arrivals_are_expected_not_counted():
-    load = replace(LOAD, baseline_per_s=1e9, streams=(), arrivals="poisson")
-    assert per_second(plan_of(phase("a", 0, 2), load=load)) == {"": (1_000_000_000, 1_000_000_000)}
+    load = replace(LOAD, baseline_per_s=1e9, arrivals="poisson")
+    assert per_second(loaded(phase("a", 0, 2), load=load)) == {"": (1_000_000_000, 1_000_000_000)}
 
 
 def test_the_timeline_shows_streams_and_recordings():
@@ -257,9 +193,17 @@ def test_the_timeline_shows_streams_and_recordings():
     assert timeline(MIXED).endswith(" 33s  end                                    6804 arrivals planned")
 
 
+def test_the_timeline_counts_arrivals_and_says_when_it_did_not_draw_them():
+    """Each stream has whole arrivals: one of 1.5 has 1, two have 2."""
+    halves = replace(STREAMED, streams=(replace(BROWSE, baseline_per_s=1.5), replace(CHECKOUT, baseline_per_s=1.5)))
+    poisson = replace(LOAD, baseline_per_s=300.0, streams=(), arrivals="poisson")
+    assert timeline(loaded(phase("a", 0, 1), load=halves)).endswith("  2 arrivals planned")
+    assert timeline(loaded(phase("a", 0, 2), load=poisson)).endswith("  about 600 arrivals planned")
+
+
 def test_the_summary_says_what_holds_of_the_whole_run():
-    load = replace(LOAD, baseline_from="baseline/1", metrics="127.0.0.1:9646", limits=Limits(start_lag_s=0.002))
-    assert summary(plan_of(phase("a", 0, 1), load=load)).splitlines() == [
+    load = replace(STREAMED, baseline_from="baseline/1", metrics="127.0.0.1:9646", limits=Limits(start_lag_s=0.002))
+    assert summary(loaded(phase("a", 0, 1), load=load)).splitlines() == [
         "100%        200/s, measured by baseline/1",
         "stream      browse: 160/s, users Browser",
         "stream      checkout: 40/s, tags write slow",
@@ -272,16 +216,8 @@ def test_the_summary_says_what_holds_of_the_whole_run():
 
 
 def test_a_judged_phase_needs_prometheus_for_its_health_score():
-    server = PrometheusSli(
-        name="cpu",
-        query="q",
-        bad=None,
-        total=None,
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        absent_means_zero=False,
-        source=HERE,
-    )
     part = HealthPart(sli="cpu", weight=1.0, target=0.8, source=HERE)
-    plan = plan_of(phase("played", 0, 1), phase("judged", 1, 2, judge=True), slis=(server,), health=(part,))
+    plan = loaded(
+        phase("played", 0, 1, judge=False), phase("judged", 1, 2), slis=(server_sli("cpu", query="q"),), health=(part,)
+    )
     assert [needs_prometheus(plan, each) for each in plan.phases] == [False, True]

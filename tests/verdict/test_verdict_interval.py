@@ -150,7 +150,7 @@ def test_an_hour_is_estimated_in_milliseconds() -> None:
 bad_counts = st.lists(st.sampled_from([0, 0, 0, 1, 3, 10, 50]), min_size=12, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(bad_counts, st.data())
 def test_more_bad_arrivals_lower_neither_end(bad: list[int], data: st.DataObject) -> None:
     more = [min(one + data.draw(st.sampled_from([0, 0, 1, 5, 50])), 50) for one in bad]

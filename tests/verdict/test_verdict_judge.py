@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from verdict_case import S, parse
 
@@ -34,7 +34,7 @@ rule baseline throughput fail < 50% of offered
 """
 
 shares = st.lists(st.sampled_from([0.0, 0.04, 0.1, 0.5, 1.0]), min_size=8, max_size=8)
-quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=12)
 
 
 def small(failed: list[float]) -> Run:

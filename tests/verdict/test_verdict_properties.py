@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from verdict_case import S, parse, rule_of
 
@@ -34,7 +34,7 @@ BREACH = {
     Outcome.FAIL: 2,
 }  # of findings
 
-quick = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=15)
 
 TEN_SECONDS = """
 service rate=40

@@ -8,25 +8,16 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from plan_values import rule, server_sli
 
 from harness.history.series import Role, Samples, Series
-from harness.plan.model import Better, PrometheusSli, Rule, Source, Unit
+from harness.plan.model import PrometheusSli, Rule
 from harness.verdict.model import Reason
 from harness.verdict.ruling import NoEvidenceError, Ruling
 from harness.verdict.server import Clients, ServerWindow, coverage, server_groups, server_measured, server_ruling
 
-HERE = Source(path="services/shop.yaml", line=1)
-ERRORS = PrometheusSli(
-    name="errors",
-    query=None,
-    bad="bad",
-    total="total",
-    unit=Unit.RATIO,
-    better=Better.LOWER,
-    absent_means_zero=True,
-    source=HERE,
-)
-CPU = replace(ERRORS, name="cpu", query="max(cpu[$window])", bad=None, total=None)
+ERRORS = server_sli("errors", bad="bad", total="total", absent_means_zero=True)
+CPU = server_sli("cpu", query="max(cpu[$window])")
 
 Value = float | None
 
@@ -56,10 +47,6 @@ def window(*found: Series, end_s: float = 30.0, scrape_s: float = 1.0, **changed
         disturbed=frozenset(),
     )
     return replace(made, **changed)  # type: ignore[arg-type]
-
-
-def rule(text: str = "> 1%", quantity: float = 0.01, for_s: float | None = None, any_s: float | None = None) -> Rule:
-    return Rule(text=text, op=">", quantity=quantity, relative_to=None, for_s=for_s, any_s=any_s)
 
 
 def ruled(seen: ServerWindow, of: PrometheusSli = ERRORS, by: Rule | None = None) -> Ruling:

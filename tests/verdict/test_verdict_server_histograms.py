@@ -8,16 +8,17 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_verdict_server import ERRORS, rule, up, window
+from plan_values import rule, server_sli
+from test_verdict_server import up, window
 
 from harness.history.series import Samples, Series
-from harness.plan.model import PrometheusSli, Rule, Unit
+from harness.plan.model import PrometheusSli, Rule
 from harness.verdict.buckets import above, histograms_of, quantile_bucket
 from harness.verdict.model import Reason
 from harness.verdict.ruling import NoEvidenceError, Ruling
 from harness.verdict.server import ServerWindow, server_measured, server_ruling
 
-P95 = replace(ERRORS, name="slow", bad=None, total=None, histogram="request_seconds", quantile=0.95, unit=Unit.SECONDS)
+P95 = server_sli("slow", histogram="request_seconds", quantile=0.95)
 TIMES = tuple(float(second) for second in range(-1, 30))
 
 

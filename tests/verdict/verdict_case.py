@@ -38,8 +38,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import get_args
+
+import plan_values
+from plan_values import LOAD, PROMETHEUS, SERVICE, client_sli, plan_of, server_sli
 
 from harness.history import events as ev
 from harness.history.histogram import Histogram
@@ -51,18 +54,12 @@ from harness.plan.model import (
     AuditRule,
     Better,
     ClientMeasure,
-    ClientSli,
     Count,
-    Experiment,
     Fault,
-    Load,
     Observe,
     Phase,
     Plan,
-    Prometheus,
-    PrometheusSli,
     Rule,
-    Service,
     Sli,
     Source,
     Threshold,
@@ -79,34 +76,17 @@ HERE = Source(path="case", line=1)
 KINDS = {body.kind: body for body in get_args(ev.Body)}
 
 
-def client(name: str, measure: str, unit: Unit, better: Better, quantile: float | None = None) -> ClientSli:
-    return ClientSli(
-        name=name,
-        measure=ClientMeasure(measure),
-        quantile=quantile,
-        series=None,
-        unit=unit,
-        better=better,
-        source=HERE,
-    )
-
-
-def server(name: str, unit: Unit, better: Better = Better.LOWER, **asked: object) -> PrometheusSli:
-    unasked = {"query": None, "bad": None, "total": None, "absent_means_zero": False}
-    return PrometheusSli(name=name, unit=unit, better=better, source=HERE, **(unasked | asked))  # type: ignore[arg-type]
-
-
 SLIS: tuple[Sli, ...] = (
-    client("error_ratio", "error_ratio", Unit.RATIO, Better.LOWER),
-    client("success_ratio", "success_ratio", Unit.RATIO, Better.HIGHER),
-    client("latency_p95", "latency", Unit.SECONDS, Better.LOWER, 0.95),
-    client("throughput", "throughput", Unit.PER_SECOND, Better.HIGHER),
-    server("server_errors", Unit.RATIO, bad="bad", total="total", absent_means_zero=True),
-    server("cpu", Unit.RATIO, query="cpu"),
-    server("payment_errors", Unit.RATIO, bad="bad", total="total"),
-    server("alive", Unit.COUNT, Better.HIGHER, query="sum(up)"),
-    server("server_p95", Unit.SECONDS, histogram="request_seconds", quantile=0.95),
-    client("failures", "failures", Unit.COUNT, Better.LOWER),
+    client_sli("error_ratio"),
+    client_sli("success_ratio", ClientMeasure.SUCCESS_RATIO, better=Better.HIGHER),
+    client_sli("latency_p95", ClientMeasure.LATENCY, 0.95),
+    client_sli("throughput", ClientMeasure.THROUGHPUT, unit=Unit.PER_SECOND, better=Better.HIGHER),
+    server_sli("server_errors", bad="bad", total="total", absent_means_zero=True),
+    server_sli("cpu", query="cpu"),
+    server_sli("payment_errors", bad="bad", total="total"),
+    server_sli("alive", query="sum(up)", unit=Unit.COUNT, better=Better.HIGHER),
+    server_sli("server_p95", histogram="request_seconds", quantile=0.95),
+    client_sli("failures", ClientMeasure.FAILURES, unit=Unit.COUNT),
 )
 
 
@@ -131,55 +111,28 @@ class Case:
     expected: list[list[str]] = field(default_factory=list)
 
     def plan(self) -> Plan:
-        load = Load(
-            baseline_per_s=self.options["rate"],
-            locustfile="/shop.py",
-            arrivals="uniform",
-            seed=1,
-            deadline_s=self.options["deadline"],
-            slow_s=1.0,
-            workers=1,
-        )
-        prometheus = Prometheus(
-            url="http://127.0.0.1:9090",
-            headers=(),
-            ca_file=None,
-            verify=True,
-            scrape_interval_s=self.options["scrape"],
-            selector="",
-            timeout_s=5,
-        )
-        service = Service(
-            name="shop",
-            title="",
-            url="",
-            load=load,
-            cluster=None,
-            prometheus=prometheus,
+        service = replace(
+            SERVICE,
+            load=replace(LOAD, baseline_per_s=self.options["rate"], deadline_s=self.options["deadline"]),
+            prometheus=replace(PROMETHEUS, scrape_interval_s=self.options["scrape"]),
             slis=SLIS,
-            sandbox=None,
-            source=HERE,
         )
-        return Plan(
+        audit = Audit(url="http://store", rate_per_s=20.0, writers=4, rules=tuple(self.audit), source=HERE)
+        return plan_of(
+            *map(self._phase, self.phases),
+            service=service,
+            faults=tuple(self.faults),
+            time_scale=self.options["time_scale"],
+            audit=audit if self.audit else None,
             scenario="case",
             title=self.title,
-            service=service,
-            phases=tuple(self._phase(phase) for phase in self.phases),
-            faults=tuple(self.faults),
-            end_s=self.phases[-1].end_s,
-            time_scale=self.options["time_scale"],
-            audit=Audit(url="http://store", rate_per_s=20.0, writers=4, rules=tuple(self.audit), source=HERE)
-            if self.audit
-            else None,
-            source=HERE,
         )
 
     def _phase(self, phase: Phase) -> Phase:
         faults = {fault.name for fault in self.faults if fault.phase == phase.name}
-        changed = {one.name: getattr(phase, one.name) for one in fields(phase)}
-        changed["thresholds"] = tuple(rule for name, rule in self.rules if name == phase.name)
-        changed["timings"] = tuple(rule for rule in self.timings if rule.fault in faults)
-        return Phase(**changed)
+        thresholds = tuple(rule for name, rule in self.rules if name == phase.name)
+        timings = tuple(rule for rule in self.timings if rule.fault in faults)
+        return replace(phase, thresholds=thresholds, timings=timings)
 
     def run(self) -> Run:
         plan = self.plan()
@@ -302,25 +255,16 @@ def _line(case: Case, words: list[str], series: dict[str, str]) -> None:  # noqa
         case ["phase", name, span, load, *rest]:
             lo, hi = _span(span)
             begin = case.phases[-1].end_s if case.phases else 0.0
-            case.phases.append(
-                Phase(
-                    name=name,
-                    load_level=quantity(load.removeprefix("load="), "ratio"),
-                    begin_s=begin,
-                    ramp_s=0.0,
-                    settle_s=lo - begin,
-                    start_s=lo,
-                    end_s=hi,
-                    judge="unjudged" not in rest,
-                    thresholds=(),
-                    timings=(),
-                    source=HERE,
-                )
-            )
+            level = quantity(load.removeprefix("load="), "ratio")
+            judged = "unjudged" not in rest
+            case.phases.append(plan_values.phase(name, begin, hi, level, settle_s=lo - begin, judge=judged))
         case ["rule", phase, sli, tier, *rule]:
             case.rules.append((phase, threshold(sli, tier, " ".join(rule))))
         case ["fault", name, span, phase, observe]:
-            case.faults.append(fault(name, *_span(span), phase=phase, observe=observe))
+            at_s, until_s = _span(span)
+            zone = "zone-a" if observe == "zone-cut" else None
+            made = plan_values.fault(name, at_s, until_s, phase=phase, observe=Observe(observe), zone=zone)
+            case.faults.append(made)
         case ["timing", name, timing, tier, *rule]:
             case.timings.append(timing_rule(name, timing, tier, " ".join(rule), len(case.timings) + 100))
         case ["audit", count, tier, *rule]:
@@ -398,20 +342,6 @@ def rule_of(text: str, unit: Unit) -> Rule:
         floor=quantity(floor, unit.value) if floor else None,
         cap=quantity(cap, unit.value) if cap else None,
     )
-
-
-def fault(name: str, at_s: float, until_s: float, *, phase: str, observe: str = "pods-replaced") -> Fault:
-    experiment = Experiment(
-        name=name,
-        path=f"/{name}.yaml",
-        document="{}",
-        observe=Observe(observe),
-        selector="app=shop",
-        namespace="shop",
-        zone="zone-a" if observe == "zone-cut" else None,
-        max_targets=1,
-    )
-    return Fault(name=name, experiment=experiment, at_s=at_s, until_s=until_s, phase=phase, source=HERE)
 
 
 def body(kind: str, values: list[str]) -> ev.Body:
