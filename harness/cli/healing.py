@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.cli.files import SCENARIOS, read
@@ -46,11 +47,9 @@ def heal_cluster(cluster: Cluster, results: Path, run: str | None = None) -> Seq
     Of one `run`, whatever its Lease says. Raises NotRestoredError when something of ours is there and could not be
     proven gone, DriverError when the cluster cannot be looked at.
     """
-    assert cluster.kubeconfig is not None
-    namespaces = {cluster.namespace, *(reach.namespace for reach in cluster.also)}
     over = [healing.run_of(folder) for folder in healing.ledgers(results) if healing.over(folder)]
     try:
-        undone = sweep_in_child(cluster.kubeconfig, cluster.context, namespaces, run=run, over=over)
+        undone = sweep_in_child(cluster, run=run, over=over)
     except LeftError as error:
         raise NotRestoredError(f"heal: {error}", hint="see what keeps it there, then: harness heal --service …") from (
             error
@@ -62,15 +61,29 @@ def heal_all(results: Path, services: Sequence[str], run: str | None) -> Sequenc
     """
     What `harness heal` does: the ledgers under `results`, then the clusters of the services.
 
-    With a `run` and no service, the cluster of that run's plan. Raises PlanError, NotRestoredError and DriverError.
+    With a `run` and no service, the cluster of that run's plan. What cannot be undone in one place does not keep the
+    others from being healed. Raises PlanError, NotRestoredError and DriverError.
     """
     clusters = [_cluster_of(name) for name in services]
     if run is not None and not services:
         clusters = [_cluster_of_run(results / run)]
-    lines = [*heal_leftovers(results)]
-    for cluster in clusters:
-        lines += heal_cluster(cluster, results, run) if cluster else ["heal: the sandbox is not up, nothing is left"]
+    lines: list[str] = []
+    refusals: list[HarnessError] = []
+    places = [partial(heal_leftovers, results), *(partial(_heal_place, cluster, results, run) for cluster in clusters)]
+    for heal in places:
+        try:
+            lines += heal()
+        except (NotRestoredError, DriverError) as error:
+            refusals.append(error)
+    if refusals:
+        worst = [error for error in refusals if isinstance(error, NotRestoredError)] or refusals
+        kind = NotRestoredError if isinstance(worst[0], NotRestoredError) else DriverError
+        raise kind("\n".join([*lines, *map(str, refusals)]), hint=worst[0].hint)
     return lines or [NOTHING]
+
+
+def _heal_place(cluster: Cluster | None, results: Path, run: str | None) -> Sequence[str]:
+    return heal_cluster(cluster, results, run) if cluster else ["heal: the sandbox is not up, nothing is left"]
 
 
 def heal_before(cluster: Cluster | None, results: Path, *, faults: bool) -> Sequence[str]:

@@ -10,44 +10,14 @@ from typing import Any
 
 import psutil
 import pytest
+from plan_values import fault, plan_of
 
 from harness.drivers.chaos.driver import ChaosDriver, Means
 from harness.history.events import Body, Stamped
-from harness.plan.model import Experiment, Fault, Load, Observe, Phase, Plan, Service, Source
+from harness.plan.model import Fault, Plan
 
 HERE = Path(__file__).parent
 RUN = "files/20261121-010203-ab12"
-SOURCE = Source(path="scenarios/files.yaml", line=1)
-
-
-def plan_of(*faults: Fault) -> Plan:
-    load = Load(baseline_per_s=1, locustfile="", arrivals="uniform", seed=1, deadline_s=1, slow_s=1, workers=1)
-    service = Service(
-        name="files", title="", url="", load=load, cluster=None, prometheus=None, slis=(), sandbox=None, source=SOURCE
-    )
-    phase = Phase(
-        name="stress",
-        load_level=1,
-        begin_s=0,
-        ramp_s=0,
-        settle_s=0,
-        start_s=0,
-        end_s=10,
-        judge=False,
-        thresholds=(),
-        timings=(),
-        source=SOURCE,
-    )
-    return Plan(
-        scenario="files",
-        title="",
-        service=service,
-        phases=(phase,),
-        faults=faults,
-        end_s=10,
-        time_scale=1,
-        source=SOURCE,
-    )
 
 
 class Stage:
@@ -87,25 +57,15 @@ class Stage:
         self, method: list[Any], rollbacks: list[Any], name: str = "files", until_s: float = 10, **more: Any
     ) -> Fault:
         document = {"title": name, "description": "touches files", "method": method, "rollbacks": rollbacks, **more}
-        experiment = Experiment(
-            name=name,
-            path=f"experiments/{name}.yaml",
-            document=json.dumps(document),
-            observe=Observe.PODS_REPLACED,
-            selector="",
-            namespace="",
-            zone=None,
-            max_targets=None,
-        )
-        return Fault(name=name, experiment=experiment, at_s=0, until_s=until_s, phase="stress", source=SOURCE)
+        return fault(name, 0, until_s, document=json.dumps(document))
 
     def plan(self, *faults: Fault) -> Plan:
-        return plan_of(*faults)
+        return plan_of(faults=faults)
 
     def play(self, *faults: Fault, **means: Any) -> ChaosDriver:
         """The driver for `faults`, not yet told anything."""
         self.driver = ChaosDriver(
-            plan_of(*faults),
+            self.plan(*faults),
             run=RUN,
             directory=self.directory,
             kubeconfig=None,
@@ -114,7 +74,7 @@ class Stage:
         )
         return self.driver
 
-    def until(self, *kinds: type, within_s: float = 15) -> Body:
+    def until(self, *kinds: type, within_s: float = 30) -> Body:
         """Poll until another one of `kinds` is reported; it."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
@@ -154,7 +114,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     yield stage
     if hasattr(stage, "driver"):
         stage.driver.close()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while left := stage.processes():  # what a killed process leaves notices the end of its input a little later
         assert time.monotonic() < end, left
         time.sleep(0.02)

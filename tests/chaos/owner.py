@@ -1,7 +1,8 @@
 """
 A stand-in for the conductor that is killed: plays a plan's faults and says what happens, line by line.
 
-SIGTERM has it undo its faults and leave, as a conductor does; the watchdog ends a fault half a second after its time.
+SIGTERM has it undo its faults and leave, as a conductor does; the watchdog ends a fault half a second after its time,
+and tries that for `budget_s` seconds at once.
 """
 
 import json
@@ -16,11 +17,13 @@ from pydantic import TypeAdapter
 from harness.drivers.chaos.driver import ChaosDriver, Means
 from harness.plan.model import Plan
 
+WATCHDOG = "import harness.drivers.chaos.watchdog as watchdog; watchdog._BUDGET_S = {}; watchdog.main()"
 
-def main(plan_file: str, directory: str, run: str) -> None:
+
+def main(plan_file: str, directory: str, run: str, budget_s: str) -> None:
     plan = TypeAdapter(Plan).validate_python(json.loads(Path(plan_file).read_text()))
     kubeconfig = plan.service.cluster.kubeconfig if plan.service.cluster else None
-    means = Means(overdue_s=0.5)
+    means = Means(overdue_s=0.5, watchdog=(sys.executable, "-c", WATCHDOG.format(budget_s)))
     driver = ChaosDriver(plan, run=run, directory=Path(directory), kubeconfig=kubeconfig, context=None, means=means)
 
     def leave(*_: object) -> None:

@@ -34,7 +34,7 @@ from harness.plan.bind import bound
 from harness.plan.model import Plan
 from harness.plan.parse import parse
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 RUN = "drill/20261121-010203-ab12"
@@ -139,10 +139,10 @@ def test_a_zone_is_cut_off_and_reconnected(cluster: Cluster, driving: Any) -> No
 def test_the_zone_of_a_killed_conductor_is_reconnected(
     cluster: Cluster, tmp_path: Path, with_it: tuple[str, ...]
 ) -> None:
-    plan = _soon(cluster.plan("zone-partition"), 3)
+    plan = _soon(cluster.plan("zone-partition"), 6)
     (tmp_path / "plan.json").write_text(json.dumps(asdict(plan)))
     program = str(Path(__file__).parent / "owner.py")
-    argv = [sys.executable, program, str(tmp_path / "plan.json"), str(tmp_path / "chaos"), RUN]
+    argv = [sys.executable, program, str(tmp_path / "plan.json"), str(tmp_path / "chaos"), RUN, "60"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         assert "inject_completed\n" in iter(owner.stdout.readline, "")
@@ -154,8 +154,8 @@ def test_the_zone_of_a_killed_conductor_is_reconnected(
             process.kill()
         owner.kill()
 
-    _within(15, lambda: cluster.names(POLICIES) == set())
-    _within(30, lambda: cluster.names(JOBS) == cluster.names(LEASES) == set())  # what nobody renews, the cluster ends
+    _within(40, lambda: cluster.names(POLICIES) == set())
+    _within(40, lambda: cluster.names(JOBS) == cluster.names(LEASES) == set())  # what nobody renews, the cluster ends
 
 
 def test_a_second_run_on_the_same_target_is_refused(cluster: Cluster, driving: Any, tmp_path: Path) -> None:
@@ -181,9 +181,11 @@ def test_whoever_deletes_a_runs_job_ends_its_faults(cluster: Cluster, driving: A
         requests.delete(f"{cluster.endpoints.api_url}{JOBS}/{name}", timeout=5)
 
     seen = _until(driver, RollbackCompleted)
-    assert [body.detail for body in seen if isinstance(body, HoldLost)] == [
-        "the dead-man Job in namespace 'shop' was deleted"
-    ]
+    (why,) = [body.detail for body in seen if isinstance(body, HoldLost)]
+    assert why in {
+        "the dead-man Job in namespace 'shop' was deleted",
+        "the Lease lch-harness in namespace 'shop' was deleted",  # with the Job, between two looks
+    }
     assert cluster.names(POLICIES) == set()
 
 
@@ -198,7 +200,7 @@ def _playing(family: Iterable[psutil.Process], *modules: str) -> list[psutil.Pro
 
 
 def test_a_killed_keeper_is_replaced(cluster: Cluster, driving: Any) -> None:
-    plan = _soon(cluster.plan("zone-partition"), 9)
+    plan = cluster.plan("zone-partition")
     driver = driving(plan)
     driver.preflight()
     before = cluster.renewed()
@@ -208,7 +210,7 @@ def test_a_killed_keeper_is_replaced(cluster: Cluster, driving: Any) -> None:
         keeper.kill()
     assert keepers != []
 
-    _within(10, lambda: cluster.renewed() != before)
+    _within(30, lambda: cluster.renewed() != before)
     assert cluster.names(LEASES) == {"lch-harness"}
     driver.inject(plan.faults[0])
     assert _outcome(driver) == InjectCompleted(fault="zone-partition")
@@ -221,7 +223,10 @@ def test_a_sweep_leaves_nothing_of_a_run(cluster: Cluster, driving: Any) -> None
     driver.inject(plan.faults[0])
     assert _outcome(driver) == InjectCompleted(fault="zone-partition")
 
-    undone = sweep_in_child(cluster.endpoints.kubeconfig, None, ["shop"], run=RUN)
+    assert plan.service.cluster is not None
+    with pytest.raises(DriverError, match="the service pins another"):
+        sweep_in_child(replace(plan.service.cluster, uid="another"), run=RUN)
+    undone = sweep_in_child(plan.service.cluster, run=RUN)
 
     assert "lease/lch-harness" in undone
     assert cluster.names(POLICIES) == cluster.names(JOBS) == cluster.names(LEASES) == set()
@@ -249,7 +254,7 @@ def test_a_cluster_that_is_gone_is_reported(cluster: Cluster, driving: Any, tmp_
 
     driver.inject(plan.faults[0])
 
-    failed = _outcome(driver, within_s=30)
+    failed = _outcome(driver)
     assert isinstance(failed, InjectFailed)
     assert failed.detail.startswith("nothing was injected: activity 'delete-pods' ")
 
@@ -264,7 +269,7 @@ def test_chaos_toolkit_plays_it_as_well(
         env={**os.environ, "KUBECONFIG": cluster.endpoints.kubeconfig},
         cwd=tmp_path,
         capture_output=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 
@@ -274,7 +279,7 @@ def test_chaos_toolkit_plays_it_as_well(
     assert cluster.names(POLICIES) == set()
 
 
-def _until(driver: ChaosDriver, kind: type, within_s: float = 20) -> list[Body]:
+def _until(driver: ChaosDriver, kind: type, within_s: float = 40) -> list[Body]:
     seen: list[Body] = []
     end = time.monotonic() + within_s
     while not any(isinstance(body, kind) for body in seen):
@@ -284,7 +289,7 @@ def _until(driver: ChaosDriver, kind: type, within_s: float = 20) -> list[Body]:
     return seen
 
 
-def _outcome(driver: ChaosDriver, within_s: float = 15) -> Body:
+def _outcome(driver: ChaosDriver, within_s: float = 40) -> Body:
     kinds = (InjectCompleted, InjectFailed, RollbackCompleted, RollbackFailed)
     end = time.monotonic() + within_s
     while time.monotonic() < end:

@@ -24,7 +24,7 @@ from harness.history.events import (
     TargetsFrozen,
 )
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 
 CHILD = "harness.drivers.chaos.child"
 WATCHDOG = "harness.drivers.chaos.watchdog"
@@ -103,25 +103,27 @@ def test_the_experiment_finds_the_runs_name(stage: Any) -> None:
     assert stage.entry()["undo"]["configuration"] == {"run": "files/20261121-010203-ab12"}
 
 
-@pytest.mark.parametrize("act", ["put_slowly", "swallow_and_go_on"])
-def test_a_rollback_cuts_a_running_activity_short(stage: Any, act: str) -> None:
+@pytest.mark.parametrize(
+    ("act", "how"),
+    [("put_slowly", "activity 'put_slowly' was cut short; "), ("swallow_and_go_on", "")],
+)
+def test_a_rollback_cuts_a_running_activity_short(stage: Any, act: str, how: str) -> None:
+    """And the pause after it."""
     other = stage.folder / "other"
-    slow = stage.act(act, thing=str(stage.thing), seconds=60)
+    slow = {**stage.act(act, thing=str(stage.thing), seconds=60), "pauses": {"after": 60}}
     fault = stage.fault([slow, stage.act("put", thing=str(other))], [stage.take])
     driver = stage.play(fault)
     driver.inject(fault)
     stage.until(ActivityStarted)
+    _eventually(lambda: stage.on)
 
-    asked = time.monotonic()
     driver.rollback(fault)
     stage.until(RollbackCompleted)
 
-    assert time.monotonic() - asked < 20
     assert not stage.on
     assert not other.exists()
     failed = [body.detail for body in stage.bodies if isinstance(body, InjectFailed)]
-    assert len(failed) == 1
-    assert "cut short" in failed[0]
+    assert failed == [f"{how}1 of 2 activity entries not played"]
 
 
 def test_a_program_that_an_activity_left_running_ends_with_its_fault(stage: Any) -> None:
@@ -134,7 +136,7 @@ def test_a_program_that_an_activity_left_running_ends_with_its_fault(stage: Any)
     driver.rollback(fault)
     stage.until(RollbackCompleted)
     driver.close()
-    assert stage.processes("sleep") == []
+    _eventually(lambda: stage.processes("sleep") == [])
 
 
 def test_pauses_do_not_keep_a_rollback_waiting(stage: Any) -> None:
@@ -143,11 +145,11 @@ def test_pauses_do_not_keep_a_rollback_waiting(stage: Any) -> None:
     driver.inject(fault)
     stage.until(ActivityCompleted)
 
-    asked = time.monotonic()
     driver.rollback(fault)
     stage.until(RollbackCompleted)
 
-    assert time.monotonic() - asked < 20
+    failed = [body.detail for body in stage.bodies if isinstance(body, InjectFailed)]
+    assert failed == ["1 of 2 activity entries not played"]
     assert not stage.on
 
 
@@ -156,7 +158,7 @@ def test_an_activity_that_cannot_be_cut_short_is_killed_and_undone_by_a_fresh_ch
     driver = stage.play(fault, cut_s=0.3)
     driver.inject(fault)
     stage.until(ActivityStarted)
-    time.sleep(0.2)
+    _eventually(lambda: stage.on)
 
     driver.rollback(fault)
 
@@ -267,8 +269,8 @@ def test_an_action_that_cannot_be_imported_is_found_in_preflight(stage: Any) -> 
     fault = stage.fault([lost], [stage.take])
     driver = stage.play(fault)
 
-    what = "InvalidActivity: could not find Python module 'nowhere' in activity 'put'"
-    with pytest.raises(PlanError, match=f"^experiments/files.yaml:1: {what}$"):
+    what = "experiments/files.yaml: InvalidActivity: could not find Python module 'nowhere' in activity 'put'"
+    with pytest.raises(PlanError, match=f"^{fault.source.path}:{fault.source.line}: fault 'files': {what}$"):
         driver.preflight()
 
 
@@ -395,7 +397,7 @@ def test_closing_undoes_what_is_on(stage: Any) -> None:
 
     assert not stage.on
     assert RollbackCompleted(fault="files") in [stamped.body for stamped in driver.poll()]
-    assert stage.processes() == []
+    _eventually(lambda: stage.processes() == [])
 
 
 def test_closing_right_after_injecting_leaves_nothing_behind(stage: Any) -> None:
@@ -407,7 +409,7 @@ def test_closing_right_after_injecting_leaves_nothing_behind(stage: Any) -> None
     driver.close()
 
     assert not stage.on
-    assert stage.processes() == []
+    _eventually(lambda: stage.processes() == [])
 
 
 def test_rolling_back_right_after_injecting_leaves_the_fault_off(stage: Any) -> None:
@@ -454,7 +456,7 @@ def _json(value: Any) -> str:
     return json.dumps(value)
 
 
-def _eventually(true: Any, within_s: float = 5) -> None:
+def _eventually(true: Any, within_s: float = 30) -> None:
     end = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end

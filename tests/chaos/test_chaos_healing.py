@@ -17,6 +17,13 @@ CLUSTER = Cluster(
     kubeconfig="/home/me/config", context="here", namespace="shop", selector="app=shop", deployment=None, max_pods=1
 )
 RUN = "drill/20261121-010203-ab12"
+SERVICE = """
+title: A service with a cluster
+url: http://127.0.0.1:1
+load: {{baseline: 1/s, locustfile: shop.py}}
+cluster: {{kubeconfig: /home/me/config, context: here, namespace: {name}, selector: app=shop, max_pods: 1}}
+slis: {{error_ratio: {{client: error_ratio}}}}
+"""
 
 
 def test_what_cannot_be_undone_forbids_a_run(tmp_path: Path) -> None:
@@ -47,12 +54,32 @@ def test_a_cluster_that_does_not_answer_forbids_faults_only(monkeypatch: pytest.
     ]
 
 
+def test_what_cannot_be_undone_in_one_place_does_not_keep_another_from_being_healed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    services = [_service(tmp_path, name) for name in ("one", "two")]
+    entry = tmp_path / RUN / "chaos" / "ledger" / "cut.json"
+    entry.parent.mkdir(parents=True)
+    entry.write_text("torn")
+    answers = [DriverError("kubernetes one: no answer"), ("node/b",)]
+    asked = _sweeping(monkeypatch, *answers)
+
+    with pytest.raises(NotRestoredError, match=f"(?s)^heal: node/b: undone\nheal: {RUN}: cut: .*\n.* no answer$"):
+        heal_all(tmp_path, services, None)
+
+    assert [one["namespace"] for one in asked] == ["one", "two"]
+    entry.unlink()
+    _sweeping(monkeypatch, *answers)
+    with pytest.raises(DriverError, match=r"^heal: node/b: undone\nkubernetes one: no answer$"):
+        heal_all(tmp_path, services, None)
+
+
 def test_runs_that_ended_here_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / RUN / "chaos" / "ledger").mkdir(parents=True)
     asked = _sweeping(monkeypatch, ("networkpolicy/cut",))
 
     assert heal_before(CLUSTER, tmp_path, faults=True) == ["heal: networkpolicy/cut: undone"]
-    assert asked == [{"namespaces": {"shop"}, "run": None, "over": [RUN]}]
+    assert asked == [{"namespace": "shop", "run": None, "over": [RUN]}]
 
 
 def test_a_service_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
@@ -79,11 +106,20 @@ def test_a_halt_that_is_not_proven_is_an_error(monkeypatch: pytest.MonkeyPatch, 
     assert str(refused.value).endswith(f"halt: b/2: not proven undone, {how}: cut: no route")
 
 
-def _sweeping(monkeypatch: pytest.MonkeyPatch, answer: Exception | Sequence[str]) -> list[dict[str, Any]]:
+def _service(folder: Path, name: str) -> str:
+    """The path of a service file with a cluster of its own."""
+    file = folder / f"{name}.yaml"
+    file.write_text(SERVICE.format(name=name))
+    (folder / "shop.py").touch()
+    return str(file)
+
+
+def _sweeping(monkeypatch: pytest.MonkeyPatch, *answers: Exception | Sequence[str]) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = []
 
-    def sweep(_kubeconfig: str, _context: str | None, namespaces: set[str], **more: Any) -> Sequence[str]:
-        asked.append({"namespaces": namespaces, **more})
+    def sweep(cluster: Cluster, **more: Any) -> Sequence[str]:
+        answer = answers[len(asked) % len(answers)]
+        asked.append({"namespace": cluster.namespace, **more})
         if isinstance(answer, Exception):
             raise answer
         return answer

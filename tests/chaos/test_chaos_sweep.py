@@ -39,6 +39,7 @@ def cordoned(cluster: ClusterDouble, name: str, run: str = "dead") -> None:
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "PAUSE_S", 0.001)
     monkeypatch.setattr(sweeping, "GONE_S", 0.1)
+    monkeypatch.setattr(sweeping, "SETTLE_S", 0.01)
 
 
 def test_everything_of_a_dead_run_is_undone_and_nothing_else() -> None:
@@ -92,6 +93,49 @@ def test_a_run_that_is_named_or_known_to_be_over_is_not_waited_for() -> None:
         cluster = ClusterDouble((POLICIES, ours("cut", "drill_1")), lease("drill_1", 3600))
 
         assert sweep(cluster, ["shop"], **more) == ("lease/lease-of-drill_1", "networkpolicy/cut")  # type: ignore[arg-type]
+
+
+def test_a_run_that_is_just_beginning_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its dead-man Job is there before its Lease."""
+    monkeypatch.setattr(sweeping, "SETTLE_S", 30)
+    cluster = ClusterDouble((JOBS, ours("lch-dead-man-1", "new", "dead-man")))
+    looks = 0
+
+    def taking(method: str, path: str) -> None:
+        nonlocal looks
+        looks += "leases" in path
+        if looks == 5:
+            cluster.before = lambda method, path: None
+            cluster.create(*lease("new", 30))
+
+    cluster.before = taking
+
+    assert sweep(cluster, ["shop"]) == ()
+    assert len(cluster.objects) == 2
+
+
+def test_what_cannot_be_undone_does_not_keep_the_rest_on() -> None:
+    """It comes first in the sweep's order, and is the only thing that is left."""
+    cluster = ClusterDouble((POLICIES, ours("cut")), (JOBS, ours("lch-dead-man-1", role="dead-man")))
+    cordoned(cluster, "node-1")
+    cluster.objects[f"{NODES}/node-1"]["metadata"]["annotations"]["lch.dev/undo"] = "torn"
+
+    with pytest.raises(LeftError, match=r"^kubernetes memory: node/node-1: .*/node-1: .* cannot be read: .* by hand$"):
+        sweep(cluster, ["shop"])
+
+    assert list(cluster.objects) == [f"{NODES}/node-1"]
+
+
+def test_a_node_that_a_command_stopped_is_not_called_undone() -> None:
+    """How to start it stands in the run's ledger only."""
+    stopped = {"metadata": {"name": "node-1", "annotations": {"lch.dev/stopped-by": "dead"}}, "spec": {}}
+    cluster = ClusterDouble((NODES, stopped), (POLICIES, ours("cut")))
+
+    with pytest.raises(LeftError, match=r"^kubernetes memory: node/node-1: was stopped by .* 'dead', .*/stopped-by-$"):
+        sweep(cluster, ["shop"])
+
+    assert list(cluster.objects) == [f"{NODES}/node-1"]
+    assert sweep(cluster, ["shop"], run="drill/1") == ()
 
 
 def test_what_somebody_else_changed_since_is_theirs() -> None:

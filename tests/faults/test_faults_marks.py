@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,39 @@ def test_an_annotation_without_the_label_is_no_mark() -> None:
     assert json.loads(marked["metadata"]["annotations"]["lch.dev/undo"])["run"] == "s_1"
     after = json_patch(marked, undoing(marked))
     assert (after["spec"], after["metadata"]["annotations"]) == ({}, {})
+
+
+def test_a_mark_of_another_run_than_the_label_says_is_none() -> None:
+    """`kubectl rollout undo` put it in place of the run's own: what it says is long over."""
+    mixed = node("node-a", unschedulable=True)
+    said = {"run": "old", "ttl_s": 1, "leased": False, "changes": [{"path": ["spec", "x"], "before": 1, "ours": 2}]}
+    mixed["metadata"] |= {"annotations": {"lch.dev/undo": json.dumps(said)}}
+    mixed["metadata"]["labels"]["lch.dev/run"] = "s_1"
+    cluster = Cluster([(NODES, mixed)])
+
+    assert act_on(cluster).restore(NODE)
+    assert told(cluster) == {"spec": {"unschedulable": True}, "ours": ["lch.dev/undo"]}
+    assert not act_on(cluster).restore(NODE)
+
+
+def test_a_mark_lasts_as_long_as_the_longest_of_its_changes() -> None:
+    cluster = Cluster([(NODES, node("node-a"))])
+    act_on(cluster).change(NODE, [CORDON])
+    replace(act_on(cluster), ttl_s=30).change(NODE, [TAINT])
+
+    assert json.loads(cluster.stored[NODE]["metadata"]["annotations"]["lch.dev/undo"])["ttl_s"] == 60
+
+
+@pytest.mark.parametrize("change", ["1", "{}", '{"path":[1],"element":1}', '{"path":["spec"],"ours":1}'])
+def test_a_mark_that_does_not_say_how_to_undo_a_change_is_told(change: str) -> None:
+    """Before anything of it is undone."""
+    torn = node("node-a")
+    text = f'{{"run":"s_1","ttl_s":1,"leased":false,"changes":[{change}]}}'
+    torn["metadata"] |= {"annotations": {"lch.dev/undo": text}}
+    torn["metadata"]["labels"]["lch.dev/run"] = "s_1"
+
+    with pytest.raises(DriverError, match=r"annotation lch.dev/undo cannot be read: .*; change it back by hand$"):
+        act_on(Cluster([(NODES, torn)])).restore(NODE)
 
 
 def test_a_label_without_the_annotation_is_taken_off() -> None:

@@ -101,15 +101,27 @@ def test_their_own_time_is_the_last_resort_with_a_keeper_too() -> None:
     assert reasons(reaper, 60.0, leases=[lease("t60")]) == ["60 s have passed"]
 
 
+def test_a_change_that_is_added_to_a_mark_has_its_own_time() -> None:
+    """The mark of two faults of a run on one object; one of them began later."""
+    reaper = Reaper()
+
+    assert reasons(reaper, 0.0, objects=[marked(leased=False, ttl_s=30)]) == []
+    assert reasons(reaper, 29.0, objects=[marked(leased=False, ttl_s=40)]) == []
+    assert reasons(reaper, 68.9, objects=[marked(leased=False, ttl_s=40)]) == []
+    assert reasons(reaper, 69.0, objects=[marked(leased=False, ttl_s=40)]) == ["40 s have passed"]
+
+
 def test_what_has_no_mark_or_one_that_cannot_be_read_is_left_alone() -> None:
     """Pods that a run created carry its label, and are not the reaper's."""
     created: dict[str, Any] = {"metadata": {"name": "canary", "uid": "u", "labels": {"lch.dev/run": "s_1"}}}
-    broken = marked("broken")
+    broken, strange, stale = marked("broken"), marked("strange"), marked("stale")
     broken["metadata"]["annotations"]["lch.dev/undo"] = "{"
+    strange["metadata"]["annotations"]["lch.dev/undo"] = '{"run":"s_1","ttl_s":1,"leased":false,"changes":["?"]}'
+    stale["metadata"]["labels"]["lch.dev/run"] = "s_2"
     reaper = Reaper()
 
     for now in (0.0, 2.0, 1000.0):
-        assert reasons(reaper, now, objects=[created, broken]) == []
+        assert reasons(reaper, now, objects=[created, broken, strange, stale]) == []
 
 
 class Answers:

@@ -20,6 +20,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 from queue import SimpleQueue
@@ -158,15 +159,20 @@ class Performance(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
 
     def start_activity(self, activity: dict[str, Any]) -> None:
         """Stream it; or leave, when an activity before it swallowed the interruption."""
-        if self._asked_by is not None and not self._rolling_back:
-            raise SystemExit(20)
+        self._leave_if_asked()
         self._say("activity_started", activity=activity["name"])
 
     def activity_completed(self, activity: dict[str, Any], run: dict[str, Any]) -> None:
-        """Stream it, and keep the journal so far: nothing of it would survive this process otherwise."""
+        """
+        Stream it, and keep the journal so far: nothing of it would survive this process otherwise.
+
+        Then leave, when it was interrupted: chaoslib would make the pause after it all the same.
+        """
         self._say("activity_completed", activity=activity["name"], status=str(run.get("status")))
         _note_exception(run)
-        _write_journal(self._journal_file, self._journal)
+        with suppress(OSError):  # a full disk
+            _write_journal(self._journal_file, self._journal)
+        self._leave_if_asked()
 
     def method_completed(self, experiment: dict[str, Any], _state: Any = None) -> None:
         """Hold until the rollback is asked for. Also called after a failed method, which may be half in force."""
@@ -180,6 +186,10 @@ class Performance(RunEventHandler):  # type: ignore[misc]  # chaoslib is untyped
         self._stage, self._rolling_back = Stage.AFTER, True
         self._tell_method_ended(experiment)
         self._say("rollbacks_started", detail=self._asked_by or "the method")
+
+    def _leave_if_asked(self) -> None:
+        if self._asked_by is not None and not self._rolling_back:
+            raise SystemExit(20)
 
     def _tell_method_ended(self, experiment: dict[str, Any]) -> None:
         if not self._method_told:
@@ -237,8 +247,8 @@ def undo(path: Path) -> bool:
     else:
         runs = play_each(entry.undo)
         failure = journal.rollback_failure(entry.undo, runs)
-    _write_journal(path.parent.parent / f"{entry.fault}.undo.json", {"experiment": entry.undo, "rollbacks": runs})
     ledger.mark(path, ledger.State.NOT_UNDONE if failure else ledger.State.UNDONE, failure or "")
+    _write_journal(path.parent.parent / f"{entry.fault}.undo.json", {"experiment": entry.undo, "rollbacks": runs})
     return failure is None
 
 
@@ -265,7 +275,7 @@ def _note_exception(run: dict[str, Any]) -> None:
 
 
 def _write_journal(path: Path, content: dict[str, Any]) -> None:
-    fresh = path.with_suffix(".part")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")  # an undo may be played twice at the same time
     fresh.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
     fresh.replace(path)
 

@@ -22,6 +22,7 @@ from harness.drivers.chaos.hold import Hold
 from harness.drivers.chaos.holding import Holding
 from harness.drivers.chaos.session import Session, Stage
 from harness.drivers.preflight.look import Found, resolve_in_child
+from harness.drivers.preflight.targets import problem
 from harness.errors import DriverError, PlanError, Problem
 from harness.history.events import Body, HoldLost, Stamped, TargetsFrozen
 from harness.plan.model import IN_CLUSTER, Fault, Plan
@@ -242,7 +243,7 @@ class ChaosDriver:
         await self._stage.guard.start()
         refusals = await asyncio.gather(*(self._session(fault).load() for fault in faults))
         return tuple(
-            Problem(path=fault.experiment.path, line=1, where="", what=refusal)
+            problem(fault, f"{fault.experiment.path}: {refusal}")
             for fault, refusal in zip(faults, refusals, strict=True)
             if refusal is not None
         )

@@ -38,13 +38,13 @@ def halt(results_dir: Path) -> tuple[Halted, ...]:
     What proves it is the run's ledger. A run that is not alive is none of our business: `heal` is for those.
     """
     begun_s = time.monotonic()
-    runs = [_Run(folder) for folder in heal.ledgers(results_dir) if not heal.over(folder)]
+    runs = [_Run(folder, begun_s) for folder in heal.ledgers(results_dir) if not heal.over(folder)]
     for run in runs:
         run.tell()
     waiting = list(runs)
     while waiting:
         for run in waiting:
-            run.look(time.monotonic() - begun_s)
+            run.look()
         waiting = [run for run in waiting if run.outcome is None]
         time.sleep(_LOOK_S)
     return tuple(run.outcome for run in runs if run.outcome is not None)
@@ -53,11 +53,12 @@ def halt(results_dir: Path) -> tuple[Halted, ...]:
 class _Run:
     """A live run that is being halted."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, begun_s: float) -> None:
+        self._folder, self._begun_s = folder, begun_s
         self._name = heal.run_of(folder)
         self._conductor = _verified(ledger.owner(folder))
         self._on = len(self._not_undone())
+        self._heard = False
         self._killed = False
         self._dead_s: float | None = None
         self.outcome: Halted | None = None
@@ -66,30 +67,31 @@ class _Run:
         """Have the conductor end its faults, then its load: that is what SIGTERM means to it."""
         self._signal(signal.SIGTERM)
 
-    def look(self, since_s: float) -> None:
-        """See how far it is, `since_s` seconds after it was told; do more where that was not enough."""
+    def look(self) -> None:
+        """See how far it is since it was told; do more where that was not enough."""
+        since_s = time.monotonic() - self._begun_s
         if self._dead_s is None and heal.over(self._folder):
             self._dead_s = since_s
-        left = self._not_undone()
-        heard = self._dead_s is not None or self._heard()
-        if heard and not left:
-            self._end(since_s, "")
+        self._heard = self._heard or self._dead_s is not None or self._says_so()
+        left = self._not_undone()  # looked at after that: whoever has heard begins no other fault
+        if self._heard and not left:
+            self._end("")
         elif since_s > PROOF_S:
-            self._end(since_s, f"after {PROOF_S:g} s: {', '.join(sorted(left))}; when the run has ended: harness heal")
-        elif not heard and since_s > REACT_S and not self._killed:
-            self._kill(since_s)
+            self._end(f"after {PROOF_S:g} s: {', '.join(sorted(left))}; when the run has ended: harness heal")
+        elif not self._heard and since_s > REACT_S and not self._killed:
+            self._kill()
         elif self._dead_s is not None and since_s - self._dead_s > WATCHDOG_S:
             failed = [one for one in heal.heal_ledger(self._folder) if one.outcome is not ledger.State.UNDONE]
-            problem = "; ".join(f"{one.fault}: {one.detail}" for one in failed)
-            self._end(since_s, problem)
+            self._end("; ".join(f"{one.fault}: {one.detail}" for one in failed))
 
-    def _kill(self, since_s: float) -> None:
+    def _kill(self) -> None:
         self._killed = True
         if self._conductor is None:
-            self._end(since_s, "its conductor cannot be reached from here; end it where it runs, then: harness heal")
+            self._end("its conductor cannot be reached from here; end it where it runs, then: harness heal")
         self._signal(signal.SIGKILL)
 
-    def _end(self, took_s: float, problem: str) -> None:
+    def _end(self, problem: str) -> None:
+        took_s = time.monotonic() - self._begun_s
         self.outcome = Halted(run=self._name, faults=self._on, took_s=took_s, killed=self._killed, problem=problem)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -97,7 +99,7 @@ class _Run:
             with suppress(psutil.Error):  # it has just ended, or is not ours: what it does about it is looked at
                 self._conductor.send_signal(number)
 
-    def _heard(self) -> bool:
+    def _says_so(self) -> bool:
         """Whether the run's history says that it is being brought down: then no other fault will begin."""
         try:
             history = (self._folder.parents[1] / "history.jsonl").read_bytes()
@@ -115,6 +117,6 @@ def _verified(owner: ledger.Owner | None) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(owner.pid)
-        return process if abs(process.create_time() - owner.started) < _SAME_S else None
+        return process if abs(ledger.started_s(process) - owner.started_s) < _SAME_S else None
     except psutil.Error:
         return None

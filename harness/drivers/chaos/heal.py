@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
 
 import yaml
 
-from harness.drivers import target
 from harness.drivers.chaos import ledger, undo
-from harness.errors import DriverError
 
+_ANSWER_S = 3.0
+_DIRECTLY = build_opener(ProxyHandler({}))  # no proxy leads to a sandbox, which is on this machine
 _TRY_S = 35.0
 _BUDGET_S = 60.0  # for all of them together; what comes after it is reported, not tried
 
@@ -41,8 +45,9 @@ def heal(results_dir: Path) -> tuple[Healed, ...]:
 def heal_ledger(folder: Path, until: float | None = None) -> tuple[Healed, ...]:
     """The same for one run's ledger; `until` (CLOCK_MONOTONIC) no undo is begun any more."""
     latest = time.monotonic() + _BUDGET_S if until is None else until
-    with ledger.owned(folder) as ours:
-        return tuple(_tried(path, latest) for path in sorted(folder.glob("*.json")) if left(path)) if ours else ()
+    if not over(folder):
+        return ()
+    return tuple(_healed(path, latest) for path in sorted(folder.glob("*.json")) if left(path))
 
 
 def ledgers(results_dir: Path) -> tuple[Path, ...]:
@@ -58,8 +63,7 @@ def run_of(folder: Path) -> str:
 
 def over(folder: Path) -> bool:
     """Whether nobody owns the ledger in the folder: its run has ended, however."""
-    with ledger.owned(folder) as ours:
-        return ours
+    return not ledger.is_owned(folder)
 
 
 def left(path: Path) -> bool:
@@ -72,22 +76,16 @@ def left(path: Path) -> bool:
         return False
 
 
-def _tried(path: Path, until: float) -> Healed:
-    try:
-        return _healed(path, until)
-    except OSError as problem:  # a full disk: the ledger would go on saying that it is armed
-        return _not_undone(path, path.stem, run_of(path.parent), str(problem))
-
-
 def _healed(path: Path, until: float) -> Healed:
+    run = run_of(path.parent)
     try:
         entry = ledger.read(path)
-    except ValueError as problem:
-        return _not_undone(path, path.stem, run_of(path.parent), str(problem))
-    if entry.sandbox and not answers(entry.environment["KUBECONFIG"]):
-        gone = "the sandbox that it was played on is gone, and it with it"
-        ledger.mark(path, ledger.State.UNDONE, gone)
-        return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail=gone, entry=path)
+        if entry.sandbox and not answers(entry.environment["KUBECONFIG"], entry.environment.get("LCH_CLUSTER_UID")):
+            gone = "the sandbox that it was played on is gone, and it with it"
+            ledger.mark(path, ledger.State.UNDONE, gone)
+            return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail=gone, entry=path)
+    except (OSError, ValueError) as problem:  # on a full disk, it would go on saying that it is armed
+        return _not_undone(path, path.stem, run, str(problem))
     left_s = until - time.monotonic()
     if left_s < 1:
         return _not_undone(path, entry.fault, entry.run, f"no time was left after {_BUDGET_S:g} s")
@@ -97,14 +95,23 @@ def _healed(path: Path, until: float) -> Healed:
     return Healed(fault=entry.fault, run=entry.run, outcome=ledger.State.UNDONE, detail="", entry=path)
 
 
-def answers(kubeconfig: str) -> bool:
-    """Whether a sandbox, which keeps its cluster in memory, still listens where its kubeconfig says."""
+def answers(kubeconfig: str, uid: str | None = None) -> bool:
+    """
+    Whether a sandbox may still be there: not when its kubeconfig is gone, or nothing listens where that says.
+
+    A sandbox keeps its cluster in memory, so one of another `uid` is not the one that is meant. One that hangs is.
+    """
     try:
         config = yaml.safe_load(Path(kubeconfig).read_text(encoding="utf-8"))
-        target.reach(config["clusters"][0]["cluster"]["server"])
-    except (OSError, DriverError):
+        server = config["clusters"][0]["cluster"]["server"]
+        with _DIRECTLY.open(f"{server}/api/v1/namespaces/kube-system", timeout=_ANSWER_S) as answer:
+            return uid in (None, json.load(answer)["metadata"]["uid"])
+    except FileNotFoundError:
         return False
-    return True
+    except URLError as error:
+        return not isinstance(error.reason, ConnectionRefusedError)
+    except (OSError, ValueError, KeyError, HTTPException):
+        return True
 
 
 def _not_undone(path: Path, fault: str, run: str, why: str) -> Healed:

@@ -16,6 +16,7 @@ from harness.errors import DriverError
 
 TAKE_S = 20.0  # for the cluster to answer, beyond what it takes to see that a dead run's Lease is not renewed
 LEAVE_S = 10.0
+LATE_S = 2.0  # for a keeper that does not hang to say why it could not renew
 
 
 class Hold:
@@ -90,7 +91,7 @@ class Hold:
 
     async def _listen(self, process: Process) -> None:
         """Wait for the hold's loss, or the keeper's death: then another goes on with the same Lease and Jobs."""
-        said = await self._said(process)
+        said = await self._news(process)
         if said.get("event") == "lost":
             self._lost(said["detail"])
         elif not said and not self._closing:
@@ -99,6 +100,18 @@ class Hold:
                 await self.take()
             except DriverError as problem:
                 self._lost(f"its keeper died, and another could not take over: {problem}")
+
+    async def _news(self, process: Process) -> dict[str, Any]:
+        """What the keeper says but for renewals; `lost` when it hangs, so that none is heard of for too long."""
+        while True:
+            saying = asyncio.create_task(self._said(process))
+            await asyncio.wait({saying}, timeout=self._holding.dead_man_s)
+            await asyncio.wait({saying}, timeout=LATE_S)  # it may be we who were stopped, and did not read
+            if not saying.done():
+                saying.cancel()
+                return {"event": "lost", "detail": f"its keeper has not renewed it for {self._holding.dead_man_s:g} s"}
+            if saying.result().get("event") != "renewed":
+                return saying.result()
 
     async def _said(self, process: Process) -> dict[str, Any]:
         """What the keeper says next; nothing when it has ended."""

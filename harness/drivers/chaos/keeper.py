@@ -254,6 +254,7 @@ def _kept(keeper: Keeper) -> bool:
         try:
             if time.monotonic() >= next_s:
                 keeper.renew()
+                _say("renewed")
                 next_s = time.monotonic() + period_s
             else:
                 keeper.look()

@@ -73,7 +73,7 @@ class Owner:
     """The process that owns a live run's ledger."""
 
     pid: int
-    started: float  # Unix time, seconds: tells it from a later process of the same number
+    started_s: float  # after the machine's start, which no clock that is set changes: tells it from a later process
 
 
 def path_of(directory: Path, fault: str) -> Path:
@@ -125,10 +125,27 @@ def owned(folder: Path) -> Iterator[bool]:
             yield True
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether a live process owns the ledger in `folder`; looking does not get in the way of others that look."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
 def sign(folder: Path) -> None:
     """Write down that this process, which owns the ledger in `folder`, is the conductor of its run. Raises OSError."""
     this = psutil.Process()
-    (folder / _LOCK).write_text(json.dumps({"pid": this.pid, "started": this.create_time()}), encoding="utf-8")
+    (folder / _LOCK).write_text(json.dumps(asdict(Owner(pid=this.pid, started_s=started_s(this)))), encoding="utf-8")
+
+
+def started_s(process: psutil.Process) -> float:
+    """When the process was started, in seconds after the machine was. Raises psutil.Error."""
+    return float(process.create_time() - psutil.boot_time())  # both move when the clock is set
 
 
 def owner(folder: Path) -> Owner | None:

@@ -157,7 +157,7 @@ class Session:
         except TimeoutError:
             self._kill("did not leave")
             await child.wait()
-        _end_group(child.pid)
+        undo.end_group(child.pid)
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -222,7 +222,8 @@ class Session:
         """Leave no trace of a fault that was not injected."""
         await self.end()
         if self._entry.exists():
-            ledger.mark(self._entry, ledger.State.UNDONE, "nothing was injected")
+            with suppress(OSError):  # a full disk: it goes on saying that the fault may be on, until it is healed
+                ledger.mark(self._entry, ledger.State.UNDONE, "nothing was injected")
             await self._disarm()
         self._over = RollbackCompleted(fault=self._name)
 
@@ -342,10 +343,4 @@ class Session:
         child = self._child
         if child is not None and child.returncode is None:
             self._cause = f"its process {reason}"
-            _end_group(child.pid)
-
-
-def _end_group(leader: int) -> None:
-    """Kill what runs in a child's own session, hence its group: the child, and what its activities started."""
-    with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+            undo.end_group(child.pid)

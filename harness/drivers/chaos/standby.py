@@ -64,10 +64,9 @@ def _forked(entry: Path) -> int:
 
 def _detach(entry: Path) -> None:
     """Leave the watchdog's pipes; what activities print goes to the log."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    log = os.open(undo.log_of(entry), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
-        os.dup2(descriptor, target)
+    with Path(os.devnull).open("rb") as nothing, undo.open_log(entry) as log:
+        for file, target in ((nothing, 0), (log, 1), (log, 2)):
+            os.dup2(file.fileno(), target)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=child.LOG_FORMAT)
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -64,8 +65,8 @@ class Standby:
         """End the process; undos that it began go on."""
         with self._one_at_a_time:
             if self._process is not None:
-                self._process.kill()
-                self._process.wait()
+                with self._process as process:
+                    process.kill()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -89,22 +90,28 @@ def play(entry: Path, *, budget_s: float, timeout_s: float, standby: Standby | N
     Undo the fault of the ledger entry in `entry`, which is marked. None when it is undone, else why it is not.
 
     Tries again for `budget_s` (0: once); each try takes at most `timeout_s`, and the time a standby takes to fork: a
-    `standby` plays it where there is one. Raises OSError or ValueError when the entry cannot be read or marked.
+    `standby` plays it where there is one. An entry that cannot be read or marked is not known to be undone.
     """
     until = time.monotonic() + budget_s
     pause_s = _PAUSE_S
     while True:
-        pid = standby.fork(entry) if standby is not None else None
-        problem = _fresh(entry, timeout_s) if pid is None else _forked(pid, entry, timeout_s)
-        if problem is not None:
-            ledger.mark(entry, ledger.State.NOT_UNDONE, problem)
-        found = ledger.read(entry)
-        if found.state is ledger.State.UNDONE:
-            return None
-        if time.monotonic() + pause_s > until:
-            return found.detail
+        try:
+            why = _tried(entry, timeout_s, standby)
+        except (OSError, ValueError) as problem:  # on a full disk it may be undone, but the ledger cannot say so
+            why = str(problem)
+        if why is None or time.monotonic() + pause_s > until:
+            return why
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+def _tried(entry: Path, timeout_s: float, standby: Standby | None) -> str | None:
+    pid = standby.fork(entry) if standby is not None else None
+    problem = _fresh(entry, timeout_s) if pid is None else _forked(pid, entry, timeout_s)
+    if problem is not None:
+        ledger.mark(entry, ledger.State.NOT_UNDONE, problem)
+    found = ledger.read(entry)
+    return None if found.state is ledger.State.UNDONE else found.detail
 
 
 def _forked(pid: int, entry: Path, timeout_s: float) -> str | None:
@@ -121,8 +128,7 @@ def _forked(pid: int, entry: Path, timeout_s: float) -> str | None:
 
 def _fresh(entry: Path, timeout_s: float) -> str | None:
     """The same for a process that must import everything first."""
-    log = log_of(entry)
-    with log.open("ab") as output:
+    with open_log(entry) as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "harness.drivers.chaos.child", "--undo", str(entry.absolute())],
             stdin=subprocess.DEVNULL,
@@ -136,18 +142,31 @@ def _fresh(entry: Path, timeout_s: float) -> str | None:
         problem = _killed(child.pid, entry, timeout_s)
         child.wait()
         return problem
-    return None if code in (0, 1) and _decided(entry) else f"the undo ended with code {code}; see {log}"
+    return None if code in (0, 1) and _decided(entry) else f"the undo ended with code {code}; see {log_of(entry)}"
 
 
 def _killed(pid: int, entry: Path, timeout_s: float) -> str:
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # its own session, hence its own group, with what its activities started
+    end_group(pid)  # its own session, hence its own group, with what its activities started
     return f"the undo did not end within {timeout_s:g} s and was killed; see {log_of(entry)}"
+
+
+def end_group(leader: int) -> None:
+    """Kill what is left of the process group, but for what runs as somebody else: that is not ours to kill."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def log_of(entry: Path) -> Path:
     """Where the processes that undo the entry write what they have to say."""
     return entry.parent.parent / f"{entry.stem}.undo.log"
+
+
+def open_log(entry: Path) -> BinaryIO:
+    """The same, to be appended to; nowhere when the disk does not let us, for an undo must not depend on it."""
+    try:
+        return log_of(entry).open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
 
 
 def alive(process: psutil.Process) -> bool:

@@ -29,7 +29,7 @@ from harness.drivers.chaos import ledger, undo
 _PATIENCE_S = 0.5  # for the orphaned child, which saw the same end of its input, to play its own rollbacks
 _AGAIN_S = 0.3  # after which a request that was under way when a child was killed has been carried out
 _TICK_S = 1.0  # how often the standby is looked after
-_BUDGET_S = 60.0  # for trying again
+_BUDGET_S = 60.0  # for trying again; at a deadline that is then begun anew
 _TRY_S = 35.0
 
 
@@ -61,7 +61,8 @@ class Watchdog:
                 self._obey(json.loads(line))
             now_s = time.monotonic()
             for entry in [entry for entry, (_, deadline_s) in self._armed.items() if deadline_s <= now_s]:
-                self._undo(entry, patience_s=0)
+                self._undo(entry, patience_s=0, budget_s=_BUDGET_S)
+                self._armed[entry] = (None, now_s + _BUDGET_S)  # should it fail: nobody else may be left to try
             self._look_after()
 
     def _lines(self) -> list[bytes | None]:
@@ -75,7 +76,7 @@ class Watchdog:
 
     def _leave(self) -> None:
         for entry in list(self._armed):
-            self._undo(entry, patience_s=_PATIENCE_S)
+            self._undo(entry, patience_s=_PATIENCE_S, budget_s=_BUDGET_S)
         for thread in self._undos:
             thread.join()
         self._standby.close()
@@ -116,7 +117,7 @@ class Watchdog:
         entry: Path,
         *,
         patience_s: float,
-        budget_s: float = _BUDGET_S,
+        budget_s: float,
         told: Callable[[str], None] = lambda _problem: None,
     ) -> None:
         child, _ = self._armed.pop(entry, (None, 0.0))
@@ -159,8 +160,7 @@ def _end(child: psutil.Process, patience_s: float) -> None:
         time.sleep(undo.LOOK_S)
     if psutil.pid_exists(child.pid) and not child.is_running():
         return  # the number is somebody else's by now
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+    undo.end_group(child.pid)
     while undo.alive(child) and time.monotonic() < until + _PATIENCE_S:
         time.sleep(undo.LOOK_S)  # a process in the middle of a system call ends a little later
 

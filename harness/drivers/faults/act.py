@@ -157,8 +157,7 @@ def restored(api: ApiClient, path: str, run: str | None, role: str | None = None
     """Undo the marked changes of the object at `path`, those of `run` and `role` only if given. Raises DriverError."""
     try:
         found = api.get(path)
-        mark = marks.mark_of(found)
-        if run not in (None, mark.run if mark else labels_of(found).get(RUN)):
+        if run not in (None, labels_of(found).get(RUN)):
             return False
         operations = marks.undoing(found, role)
         if operations:

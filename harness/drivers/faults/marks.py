@@ -11,7 +11,7 @@ null where there was nothing. An element that was added to a list is `{"path": [
 A `role` beside them says which of the run's faults made the change, so that one fault's undo leaves another's alone.
 Mark, change and undo are one JSON Patch each, so an object is never changed without its mark.
 
-An annotation without the label is no mark of ours: a Deployment hands its annotations down to its ReplicaSet, and
+An annotation without its run's label is no mark: a Deployment hands its annotations down to its ReplicaSet, and
 `kubectl rollout undo` takes them from there again, long after the run; it never touches the label.
 """
 
@@ -52,18 +52,28 @@ class Mark:
 def mark_of(obj: Obj) -> Mark | None:
     """The mark on the object; None when it has none. Raises ValueError when it cannot be read."""
     text = (obj["metadata"].get("annotations") or {}).get(UNDO)
-    if text is None:
+    if text is None or RUN not in _labels(obj):
         return None
     try:
         said = json.loads(text)
-        return Mark(
+        mark = Mark(
             run=str(said["run"]),
             ttl_s=float(said["ttl_s"]),
             leased=bool(said["leased"]),
-            changes=tuple(said["changes"]),
+            changes=tuple(_checked(change) for change in said["changes"]),
         )
     except (KeyError, TypeError, ValueError) as problem:
-        raise ValueError(f"the annotation {UNDO} cannot be read: {problem}") from problem
+        raise ValueError(f"the annotation {UNDO} cannot be read: {problem!r}") from problem
+    return mark if mark.run == _labels(obj)[RUN] else None
+
+
+def _checked(change: Any) -> Obj:
+    """The change, if it says all that undoing it takes. Raises KeyError or TypeError."""
+    if not all(isinstance(key, str) for key in change["path"]):
+        raise TypeError(f"not a path: {change['path']!r}")
+    if "element" not in change:
+        _ = change["before"], change["ours"]
+    return dict(change)
 
 
 def marking(obj: Obj, changes: Iterable[Change], *, run: str, ttl_s: float, leased: bool) -> list[Obj]:
@@ -73,13 +83,13 @@ def marking(obj: Obj, changes: Iterable[Change], *, run: str, ttl_s: float, leas
     `obj` is the object as last read; the patch applies to that version of it only. A change that is one already is
     left out; no change left: an empty patch. Raises ValueError when another run's mark is on the object.
     """
-    present = mark_of(obj) if RUN in _labels(obj) else None
+    present = mark_of(obj)
     if present is not None and present.run != run:
         raise ValueError(f"is being changed by run '{present.run}' already")
     wanted = [change for change in changes if not _there(obj, change)]
     if not wanted:
         return []
-    said = {"run": run, "ttl_s": ttl_s, "leased": leased}
+    said = {"run": run, "ttl_s": max(ttl_s, present.ttl_s if present else 0), "leased": leased}
     entries = [*(present.changes if present else ()), *(_entry(obj, change) for change in wanted)]
     operations = _same_version(obj)
     for change in wanted:

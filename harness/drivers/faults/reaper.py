@@ -3,8 +3,9 @@ The reaper: a program that runs in the cluster and undoes what a dead run change
 
 Every PERIOD_S seconds it lists what carries the label `lch.dev/run` and a mark (see `marks`). A mark is undone when the
 run's Lease has not been renewed for as long as the Lease itself says, or is gone; and in any case ttl_s seconds after
-the reaper first saw it. All times are by its own monotonic clock, from what it sees, so clocks need not agree. Two may
-run at once: a change is undone in one request that holds for one version of the object only.
+the reaper first saw it, or last saw a change added to it. All times are by its own monotonic clock, from what it sees,
+so clocks need not agree. Two may run at once: a change is undone in one request that holds for one version of the
+object only.
 
 `reaper_manifest` makes one text of `marks` and this file, for `python3 -c`.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from harness.drivers.faults.marks import RUN, Mark, mark_of, undoing
+from harness.drivers.faults.marks import RUN, UNDO, Mark, mark_of, undoing
 
 PERIOD_S = 2.0
 TIMEOUT_S = 5.0
@@ -73,7 +74,7 @@ class Api:
 class Reaper:
     """What one reaper remembers of what it saw. Times in seconds on one monotonic clock."""
 
-    marks: dict[str, float] = field(default_factory=dict)  # uid and run of a marked object -> when first seen
+    marks: dict[str, float] = field(default_factory=dict)  # uid and mark of an object, as text -> when first seen
     leases: dict[str, tuple[str, float]] = field(
         default_factory=dict
     )  # run -> its Lease's last renewal, when first seen
@@ -83,13 +84,12 @@ class Reaper:
         """The marked ones among `objects` that are to be undone now, each with the reason."""
         durations = self._renewed(leases, now_s)
         marked = [(obj, mark) for obj in objects if (mark := _mark(obj)) is not None]
-        keys = {f"{obj['metadata']['uid']} {mark.run}" for obj, mark in marked}
-        self.marks = {key: self.marks.get(key, now_s) for key in keys}
+        self.marks = {key: self.marks.get(key, now_s) for key in (_key(obj) for obj, _ in marked)}
         lost = {mark.run for _, mark in marked if mark.leased and mark.run not in durations}
         self.missing = {run: self.missing.get(run, now_s) for run in lost}
         found = []
         for obj, mark in marked:
-            why = self._why(mark, now_s - self.marks[f"{obj['metadata']['uid']} {mark.run}"], durations, now_s)
+            why = self._why(mark, now_s - self.marks[_key(obj)], durations, now_s)
             if why:
                 found.append((obj, why))
         return found
@@ -152,6 +152,10 @@ def _mark(obj: Seen) -> Mark | None:
         return mark_of(obj)
     except ValueError:  # somebody else's text; `harness heal` tells of it
         return None
+
+
+def _key(obj: Seen) -> str:
+    return f"{obj['metadata']['uid']} {obj['metadata']['annotations'][UNDO]}"
 
 
 def _holder(lease: Seen) -> str:

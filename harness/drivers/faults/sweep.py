@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -22,6 +22,7 @@ from harness.drivers.kubernetes.objects import (
     NODES_PATH,
     ROLE,
     RUN,
+    STOPPED,
     Obj,
     deployments_path,
     jobs_path,
@@ -34,6 +35,7 @@ from harness.drivers.kubernetes.objects import (
     policies_path,
     run_label,
     terminating,
+    uid_of,
 )
 from harness.errors import DriverError
 
@@ -41,7 +43,9 @@ T = TypeVar("T")
 
 GONE_S = 30.0  # for everything to be gone, beyond what it takes to see that a Lease is not renewed
 PAUSE_S = 0.1
+SETTLE_S = 2.0  # how long a run is looked for that has no Lease
 STALE_S = 30.0  # how long a Lease lasts that does not say
+_SYSTEM = "/api/v1/namespaces/kube-system"  # whose UID is the cluster's
 _ALL_LEASES = "/apis/coordination.k8s.io/v1/leases"
 _CHANGED = {"node", "deployment", "pod"}
 _OTHERS = {"node", "deployment"}  # never created by a run
@@ -55,7 +59,9 @@ class _Left:
     kind: str
     path: str
     obj: Obj
-    marked: bool  # it is somebody else's, and to be changed back
+    run: str
+    marked: bool = False  # it is somebody else's, and to be changed back
+    stopped: bool = False  # by a command, whose opposite only the run's ledger knows
 
     def __str__(self) -> str:
         return f"{self.kind}/{name_of(self.obj)}"
@@ -69,14 +75,14 @@ def sweep(
 
     Of one `run`, whatever its Lease says; else of every run that is not alive: that holds no Lease, or one that is not
     renewed for as long as it says, by our clock (runs in `over` are known to have ended). Raises LeftError when it is
-    not proven gone within GONE_S seconds, DriverError when the cluster cannot be looked at.
+    not proven gone within GONE_S seconds, with why of each thing, DriverError when the cluster cannot be looked at.
     """
     runs = None if run is None else {run_label(run)}
     left = _patiently(lambda: list(_left(api, namespaces, runs)), time.monotonic() + GONE_S)
     if not left:
         return ()
     if run is None:
-        found = {labels_of(one.obj)[RUN] for one in left}
+        found = {one.run for one in left}
         runs = found - _alive(api, namespaces, found - {run_label(name) for name in over})
     return () if runs == set() else _swept(api, namespaces, runs)
 
@@ -85,38 +91,36 @@ def _swept(api: ApiClient, namespaces: Collection[str], runs: Collection[str] | 
     done: set[str] = set()
     until = time.monotonic() + GONE_S
     while True:
-        left: list[_Left] = []
-        why = ""
         try:
-            left = list(_left(api, namespaces, runs))
-            done |= {str(one) for one in left}
-            if not left:
-                return tuple(sorted(done))
-            for one in left:
-                _undo(api, one)
+            left = _patiently(lambda: list(_left(api, namespaces, runs)), until)
         except ApiError as error:
-            if not _may_pass(error):
-                raise _still(api, left, str(error)) from error
-            why = str(error)
-        except ValueError as error:  # an undo that cannot be read
-            raise _still(api, left, f"{error}; change it back by hand") from error
-        if time.monotonic() > until:
-            raise _still(api, left, why or f"still there after {GONE_S:g} s")
+            raise LeftError(f"kubernetes {api.url}: what a run left is not proven gone: {error}") from error
+        if not left:
+            return tuple(sorted(done))
+        done |= {str(one) for one in left}
+        refusals = [_refusal(api, one) for one in left]  # of all: one that cannot be undone keeps no other one on
+        if time.monotonic() > until or not any(error is None or _may_pass(error) for error in refusals):
+            whys = (error or f"still there after {GONE_S:g} s" for error in refusals)
+            said = "; ".join(f"{one}: {why}" for one, why in zip(left, whys, strict=True))
+            raise LeftError(f"kubernetes {api.url}: {said}")
         time.sleep(PAUSE_S)
 
 
-def _still(api: ApiClient, left: Sequence[_Left], why: str) -> DriverError:
-    names = ", ".join(str(one) for one in left)
-    return LeftError(f"kubernetes {api.url}: {names or 'what a run left'}: {why}")
+def _refusal(api: ApiClient, one: _Left) -> DriverError | None:
+    """Undo it; why that could not be done."""
+    if one.stopped:
+        how = f"start it, then: kubectl annotate node {name_of(one.obj)} {STOPPED}-"
+        return DriverError(f"was stopped by a command of run '{one.run}', and its ledger is not here; {how}")
+    try:
+        if one.marked:
+            from harness.drivers.faults.act import restored
 
-
-def _undo(api: ApiClient, one: _Left) -> None:
-    if one.marked:
-        from harness.drivers.faults.act import restored
-
-        restored(api, one.path, labels_of(one.obj)[RUN])
-    elif not terminating(one.obj):
-        api.delete(one.path, grace_s=0 if one.kind == "pod" else None, uid=one.obj["metadata"]["uid"])
+            restored(api, one.path, one.run)
+        elif not terminating(one.obj):
+            api.delete(one.path, grace_s=0 if one.kind == "pod" else None, uid=uid_of(one.obj))
+    except DriverError as error:
+        return error
+    return None
 
 
 def _left(api: ApiClient, namespaces: Collection[str], runs: Collection[str] | None) -> Iterator[_Left]:
@@ -127,7 +131,11 @@ def _left(api: ApiClient, namespaces: Collection[str], runs: Collection[str] | N
             marked = ROLE not in labels  # what is created has a role, what is changed has not
             ours = kind in _CHANGED if marked else kind not in _OTHERS and (kind != "pod" or _of_our_job(obj))
             if ours and (runs is None or labels[RUN] in runs):
-                yield _Left(kind=kind, path=path(name_of(obj)), obj=obj, marked=marked)
+                yield _Left(kind=kind, path=path(name_of(obj)), obj=obj, run=labels[RUN], marked=marked)
+    for node in api.items(NODES_PATH):
+        by = (node["metadata"].get("annotations") or {}).get(STOPPED)
+        if by and (runs is None or by in runs):
+            yield _Left(kind="node", path=node_path(name_of(node)), obj=node, run=by, stopped=True)
 
 
 def _kinds(namespaces: Collection[str]) -> Iterator[tuple[str, str, Callable[[str], str]]]:
@@ -174,20 +182,21 @@ def _alive(api: ApiClient, namespaces: Collection[str], runs: Collection[str]) -
     """
     Those of the runs whose Lease is renewed while we look, each for as long as its Lease says that it lasts.
 
-    By our own clock, as client-go's leader election judges: other machines' clocks are not compared.
+    By our own clock, as client-go's leader election judges: other machines' clocks are not compared. A run that has no
+    Lease may be about to take it: a run's Jobs are there before its Lease, which they own.
     """
     first = _leases(api, namespaces)
-    waiting = {run: first[run] for run in runs if run in first}
+    waiting = {run: first.get(run, ("", SETTLE_S)) for run in runs}
     alive: set[str] = set()
     begun_s = time.monotonic()
     while waiting:
         time.sleep(PAUSE_S)
         now = _leases(api, namespaces)
         for run, (renewed, lasts_s) in list(waiting.items()):
-            if run not in now or time.monotonic() - begun_s > lasts_s:
-                del waiting[run]
-            elif now[run][0] != renewed:
+            if run in now and now[run][0] != renewed:
                 alive.add(run)
+                del waiting[run]
+            elif time.monotonic() - begun_s > lasts_s or (renewed and run not in now):
                 del waiting[run]
     return alive
 
@@ -224,8 +233,15 @@ def _patiently(look: Callable[[], T], until: float) -> T:
             time.sleep(PAUSE_S)
 
 
-def _may_pass(error: ApiError) -> bool:
-    return error.status is None or error.status >= 500 or error.status in _PASSING
+def _may_pass(error: DriverError) -> bool:
+    return isinstance(error, ApiError) and (error.status is None or error.status >= 500 or error.status in _PASSING)
+
+
+def _require(api: ApiClient, uid: str | None) -> None:
+    """Neither undo anything in a cluster that was not meant, nor say that nothing is left there."""
+    if uid and (found := uid_of(_patiently(partial(api.get, _SYSTEM), time.monotonic() + GONE_S))) != uid:
+        hint = "name the context of that cluster, or correct cluster.uid in the service file"
+        raise DriverError(f"kubernetes {api.url}: is cluster {found}, the service pins {uid}", hint=hint)
 
 
 def main() -> None:
@@ -233,6 +249,7 @@ def main() -> None:
     request = json.loads(sys.stdin.read())
     try:
         api = ApiClient(request["kubeconfig"], request["context"])
+        _require(api, request["uid"])
         answer: dict[str, object] = {"undone": sweep(api, request["namespaces"], request["run"], request["over"])}
     except DriverError as error:
         answer = {"error": str(error), "hint": error.hint, "left": isinstance(error, LeftError)}

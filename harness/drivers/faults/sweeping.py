@@ -8,41 +8,44 @@ import sys
 from collections.abc import Collection
 
 from harness.errors import DriverError
+from harness.plan.model import Cluster
 
-CHILD_S = 150.0
+CHILD_S = 120.0  # beyond the time that is waited for a Lease to be renewed
 
 
 class LeftError(DriverError):
     """Something of ours is in the cluster, and could not be proven gone."""
 
 
-def sweep_in_child(
-    kubeconfig: str,
-    context: str | None,
-    namespaces: Collection[str],
-    *,
-    run: str | None = None,
-    over: Collection[str] = (),
-) -> tuple[str, ...]:
+def sweep_in_child(cluster: Cluster, *, run: str | None = None, over: Collection[str] = ()) -> tuple[str, ...]:
     """
-    Undo everything of ours in the namespaces and on the nodes, see drivers.faults.sweep; what that was.
+    Undo everything of ours in the cluster's namespaces and on its nodes, see drivers.faults.sweep; what that was.
 
-    Raises LeftError when it is not proven gone, DriverError when the cluster cannot be looked at.
+    Raises LeftError when it is not proven gone, DriverError when the cluster cannot be looked at, or is not the pinned
+    one.
     """
-    request = {"kubeconfig": kubeconfig, "context": context, "namespaces": sorted(namespaces)}
+    request = {
+        "kubeconfig": cluster.kubeconfig,
+        "context": cluster.context,
+        "uid": cluster.uid,
+        "namespaces": sorted({cluster.namespace, *(reach.namespace for reach in cluster.also)}),
+        "run": run,
+        "over": sorted(over),
+    }
+    within_s = CHILD_S + cluster.dead_man_s
     argv = [sys.executable, "-m", "harness.drivers.faults.sweep"]
     try:
         child = subprocess.run(
             argv,
-            input=json.dumps({**request, "run": run, "over": sorted(over)}),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
-            timeout=CHILD_S,
+            timeout=within_s,
             check=False,
             start_new_session=True,
         )
     except subprocess.TimeoutExpired as error:
-        raise LeftError(f"kubernetes: what runs left was not undone within {CHILD_S:g} s") from error
+        raise LeftError(f"kubernetes: what runs left was not undone within {within_s:g} s") from error
     if child.returncode != 0:
         last = (child.stderr.strip().splitlines() or ["no message"])[-1]
         raise DriverError(f"kubernetes: the sweep ended with exit code {child.returncode}: {last}")

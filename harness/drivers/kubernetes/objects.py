@@ -19,6 +19,7 @@ ROLE = "lch.dev/role"  # on everything we create: what it is for
 UNDO = "lch.dev/undo"  # annotation on everything we change: how to change it back; see drivers.faults.marks
 LEASE = "lch-harness"  # the name of the Lease that one run at a time holds in the namespace of its service
 SERVICE_NAME = "kubernetes.io/service-name"
+STOPPED = "lch.dev/stopped-by"  # annotation of a node that a command stopped: by which run
 POWER = "lch.dev/power"  # annotation of nodes that can be switched off: "on", "off"; the sandbox's have it
 BESIDE = "app.kubernetes.io/name"  # label by which pods that a run depends on are known, wherever they are
 HARNESS, REAPER, PROMETHEUS = "load-chaos-harness", "lch-reaper", "prometheus"  # its values
