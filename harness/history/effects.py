@@ -10,6 +10,7 @@ effect came into force, and ended, somewhere in [lo, hi]; None until it is prove
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from harness.history.events import (
     PodSeen,
     ReplicaSetSeen,
     RollbackCompleted,
+    TargetsFrozen,
 )
 from harness.plan.model import Experiment, Observe
 
@@ -79,6 +81,19 @@ class World:
         return {uid: pod for uid, pod in self.pods.items() if pod.ready and not pod.terminating}
 
 
+def made_by(owner: str, makers: Collection[str], replica_sets: Mapping[str, ReplicaSetSeen]) -> bool:
+    """
+    Whether the controller is one of the makers, or another ReplicaSet of the same Deployment: a later rollout's.
+
+    All by UID; `replica_sets` are those seen.
+    """
+    own = replica_sets.get(owner)
+    return owner in makers or (
+        own is not None
+        and any(maker in replica_sets and replica_sets[maker].deployment == own.deployment for maker in makers)
+    )
+
+
 class Effect(Protocol):
     """What is known of one fault's effect. `begin` comes once, at the request; then every event, in order."""
 
@@ -88,8 +103,8 @@ class Effect(Protocol):
     unseen: str  # what was to be seen and was not
     remains: str  # what is still to be seen when it is not gone
 
-    def begin(self, world: World, nodes: tuple[str, ...]) -> None:
-        """The injection was requested; `nodes` are those that it may touch."""
+    def begin(self, world: World, targets: TargetsFrozen | None) -> None:
+        """The injection was requested; `targets` are what it may touch."""
 
     def see(self, t_ns: int, body: Body, world: World, played: Played) -> None:
         """One more event, which `world` and `played` know already."""
@@ -113,7 +128,7 @@ def effect_of(experiment: Experiment) -> Effect | None:
 @dataclass(slots=True, kw_only=True)
 class NodesOut:
     """
-    Nodes are out when they take no pods (not ready, cordoned, or with a taint they did not have) and none is ready
+    Nodes are out when they take no pods (not ready, cordoned, or with a taint they did not have) and no target is ready
     there: every node of a whole zone, else any. Gone: all are as before, and as many pods are ready as before.
     """
 
@@ -123,16 +138,19 @@ class NodesOut:
     evidence: str = ""
     unseen: str = "no targeted node was seen without ready pods and closed to new ones"
     remains: str = "not all nodes and pods are back"
+    _targets: TargetsFrozen | None = None
     _before: dict[str, NodeSeen] = field(default_factory=dict)
-    _pods: dict[str, PodSeen] = field(default_factory=dict)  # those in service on these nodes, by UID
+    _pods: dict[str, PodSeen] = field(default_factory=dict)  # those of the targets in service on these nodes, by UID
     _wanted: int = 0
     _left: Interval | None = None  # when the first of them left service
 
-    def begin(self, world: World, nodes: tuple[str, ...]) -> None:
+    def begin(self, world: World, targets: TargetsFrozen | None) -> None:
         """See Effect."""
-        self._before = {name: world.nodes[name] for name in nodes if name in world.nodes}
+        self._targets = targets
+        self._before = {name: world.nodes[name] for name in (targets.nodes if targets else ()) if name in world.nodes}
         self._wanted = len(world.ready())
-        self._pods = {uid: pod for uid, pod in world.ready().items() if pod.node in self._before}
+        there = {uid: pod for uid, pod in world.ready().items() if pod.node in self._before}
+        self._pods = {uid: pod for uid, pod in there.items() if self._may(pod, world)}
 
     def see(self, t_ns: int, body: Body, world: World, played: Played) -> None:
         """See Effect."""
@@ -149,12 +167,17 @@ class NodesOut:
 
     def _confirm(self, world: World, ready: dict[str, PodSeen]) -> None:
         served = {pod.node for pod in self._pods.values()}
-        still = {pod.node for pod in ready.values()}
+        still = {pod.node for pod in ready.values() if self._may(pod, world)}
         out = [name for name in self._before if name not in still and not self._as_before(name, world)]
         enough = len(out) == len(self._before) if self.whole_zone else True
         if enough and served & set(out) and self._left is not None:
             self.confirmed = self._left
             self.evidence = f"{', '.join(sorted(out))} took no pods and had no ready one"
+
+    def _may(self, pod: PodSeen, world: World) -> bool:
+        """Whether the pod is one of the targets, or made by what made one."""
+        known = self._targets
+        return known is not None and (pod.pod in known.names or made_by(pod.owner, known.owners, world.replica_sets))
 
     def _as_before(self, name: str, world: World) -> bool:
         node, before = world.nodes.get(name), self._before[name]
@@ -181,7 +204,7 @@ class RolledOut:
     _old: frozenset[str] = frozenset()  # UIDs of the ReplicaSets that had pods
     _wanted: int = 0  # ready pods of these
 
-    def begin(self, world: World, nodes: tuple[str, ...]) -> None:  # noqa: ARG002
+    def begin(self, world: World, targets: TargetsFrozen | None) -> None:  # noqa: ARG002
         """See Effect."""
         owners = {pod.owner for pod in world.pods.values()}
         mine = {uid for uid, one in world.replica_sets.items() if one.deployment == self.deployment}
@@ -216,31 +239,33 @@ class RolledOut:
 
 @dataclass(slots=True, kw_only=True)
 class ScaledDown:
-    """A deployment is scaled down once fewer of its pods are ready than before. Gone: as many as before are."""
+    """A deployment is scaled down once it wants fewer pods, and fewer are ready. Gone: both as before."""
 
     deployment: str
     confirmed: Interval | None = None
     gone: Interval | None = None
     evidence: str = ""
-    unseen: str = "the deployment was not seen with fewer ready pods"
+    unseen: str = "the deployment was not seen scaled down, with fewer ready pods"
     remains: str = "not all of the deployment's pods are back"
     _wanted: int = 0
+    _ready: int = 0
 
-    def begin(self, world: World, nodes: tuple[str, ...]) -> None:  # noqa: ARG002
+    def begin(self, world: World, targets: TargetsFrozen | None) -> None:  # noqa: ARG002
         """See Effect."""
         seen = world.deployments.get(self.deployment)
-        self._wanted = seen.ready if seen else 0
+        self._wanted, self._ready = (seen.wanted, seen.ready) if seen else (0, 0)
 
     def see(self, t_ns: int, body: Body, world: World, played: Played) -> None:
         """See Effect."""
         seen = world.deployments.get(self.deployment)
         if not isinstance(body, DeploymentSeen | RollbackCompleted) or seen is None:
             return
-        if self.confirmed is None and seen.ready < self._wanted and played.rollback_ns is None:
+        fewer = seen.wanted < self._wanted and seen.ready < self._ready
+        if self.confirmed is None and fewer and played.rollback_ns is None:
             self.confirmed = played.since(t_ns)
-            self.evidence = f"{self.deployment} had {seen.ready} of {self._wanted} pods ready"
+            self.evidence = f"{self.deployment} had {seen.ready} of {self._ready} pods ready"
         elif played.rollback_requested_ns is not None:
-            back = seen.ready >= self._wanted and seen.wanted >= self._wanted
+            back = seen.wanted >= self._wanted and seen.ready >= self._ready
             self.gone = (self.gone or (t_ns, t_ns)) if back else None
 
 
@@ -266,7 +291,7 @@ class PathsDegraded:
     _clean_since: Interval | None = None
     _last_bad_ns: int = 0
 
-    def begin(self, world: World, nodes: tuple[str, ...]) -> None:
+    def begin(self, world: World, targets: TargetsFrozen | None) -> None:
         """See Effect."""
 
     def see(self, t_ns: int, body: Body, world: World, played: Played) -> None:  # noqa: ARG002

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from harness.history.effects import Effect, Interval, Played, World, effect_of
+from harness.history.effects import Effect, Interval, Played, World, effect_of, made_by
 from harness.history.events import (
     ActivityStarted,
     Body,
@@ -25,6 +25,7 @@ from harness.history.events import (
     PhaseStarted,
     PodGone,
     PodSeen,
+    ReplicaSetSeen,
     RollbackCompleted,
     RollbackFailed,
     RollbackRequested,
@@ -92,8 +93,8 @@ class Targets:
     """
     The pods that each fault may touch: those frozen before the run, and the pods that replaced them since.
 
-    A pod first seen after a fault was requested replaces a target when the same object controls both; where its
-    controller is not known, when their names differ in the last part only.
+    A pod first seen after a fault was requested replaces a target when the same object controls both, or ReplicaSets of
+    one Deployment do; where its controller is not known, when their names differ in the last part only.
     """
 
     def __init__(self) -> None:
@@ -102,6 +103,7 @@ class Targets:
         self._makers: dict[str, frozenset[str]] = {}  # UIDs of controllers, else what names begin with
         self._seen: set[str] = set()
         self._new: dict[str, str] = {}  # pod -> its maker
+        self._replica_sets: dict[str, ReplicaSetSeen] = {}  # by UID
 
     def see(self, body: Body) -> None:
         """Take in one more event."""
@@ -112,6 +114,8 @@ class Targets:
             self._seen.add(body.pod)
             if self._acting:
                 self._new[body.pod] = body.owner
+        elif isinstance(body, ReplicaSetSeen):
+            self._replica_sets[body.uid] = body
         elif isinstance(body, InjectRequested):
             self._acting = True
 
@@ -119,8 +123,8 @@ class Targets:
         """Whether the fault may touch the pod of this name."""
         if pod in self._frozen.get(fault, ()):
             return True
-        owner = self._new.get(pod)
-        return owner is not None and not self._makers.get(fault, frozenset()).isdisjoint((owner, _maker(pod)))
+        owner, makers = self._new.get(pod), self._makers.get(fault, frozenset())
+        return owner is not None and (_maker(pod) in makers or made_by(owner, makers, self._replica_sets))
 
 
 def _maker(pod: str) -> str:
@@ -187,7 +191,7 @@ class _Known(Played):
     armed: bool = False
     injected_ns: int | None = None
     failed: str | None = None
-    nodes: tuple[str, ...] = ()  # that it may touch
+    targets: TargetsFrozen | None = None
     rollback_failed: str | None = None
     confirmed: Interval | None = None
     gone: Interval | None = None
@@ -270,6 +274,8 @@ class _Fold:
                 self._confirm(body)
                 for known in self._replacing:
                     self._count(known, t_ns)
+            case ReplicaSetSeen():
+                self._targets.see(body)
             case CanarySeen():
                 self._paths.setdefault((body.from_zone, body.to_zone), {})[body.via] = body
                 if body.ok:
@@ -294,7 +300,7 @@ class _Fold:
     def _step(self, known: _Known, t_ns: int, body: Body) -> None:
         match body:
             case TargetsFrozen():
-                known.nodes = body.nodes
+                known.targets = body
                 self._targets.see(body)
             case FaultArmed():
                 known.armed = True
@@ -325,7 +331,7 @@ class _Fold:
         known.ready_before = frozenset(self._ready)
         known.wanted = len(self._ready)
         if known.effect is not None:
-            known.effect.begin(self._world, known.nodes)
+            known.effect.begin(self._world, known.targets)
         elif known.replaces:
             for earlier in self._replacing:
                 earlier.settled = earlier.settled or earlier.gone is not None

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from harness.plan import catalogue
+from harness.plan import activities, catalogue
 from harness.plan.files import Files
 from harness.plan.model import Cluster, Experiment, Observe
-from harness.plan.nodes import At, Entry, nearest, quoted
+from harness.plan.nodes import At, Fields, nearest, quoted
 from harness.plan.reach import ON_DEPLOYMENT, refusals
 
 EXTENSION = "load-chaos-harness"
@@ -44,8 +44,8 @@ def experiment_of(at: At, files: Files, *, scenario: str, overrides: At | None, 
     if root is None:
         return None
     before = len(files.problems)
-    document, entries = root.plain(), root.entries() or {}
-    said = _shape(root, entries, document)
+    document = root.plain()
+    said = _shape(root, document)
     if len(files.problems) > before or said is None:
         return None
     configuration = _configured(at, document, overrides=overrides, cluster=cluster)
@@ -85,57 +85,47 @@ def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
-def _shape(root: At, entries: Mapping[str, Entry], document: Any) -> _Extension | None:
+def _shape(root: At, document: Any) -> _Extension | None:
     """What it says to the harness, when the document has the shape of a Chaos Toolkit experiment."""
-    if not isinstance(document, dict):
+    fields = root.fields(*activities.ROOT_KEYS)
+    if fields is None or not isinstance(document, dict):
         return None
-    for key in ("title", "description", "method", "configuration", "extensions"):
-        if key not in document:
-            root.wrong(f"'{key}' is missing from the experiment")
     for key in ("title", "description"):
-        if key in entries:
-            entries[key].at.text()
-    for key in ("method", "rollbacks"):
-        if key in entries:
-            _activities(entries[key].at, document[key])
+        fields.text(key)
+    activities.check(fields, document)
     if document.get("method") == []:
-        entries["method"].at.wrong("does nothing; give at least one action")
-    if "configuration" in entries:
-        found = entries["configuration"].at.entries() or {}
-        for key in {"namespace", "selector"} - set(found):
-            entries["configuration"].at.wrong(f"'{key}' is missing; it says what the experiment may touch")
-    return _extension(entries["extensions"].at, document["extensions"]) if "extensions" in entries else None
+        fields.values["method"].wrong("does nothing; give at least one action")
+    configuration = fields.get("configuration")
+    if configuration is not None:
+        for key in {"namespace", "selector"} - set(configuration.entries() or {}):
+            configuration.wrong(f"'{key}' is missing; it says what the experiment may touch")
+    return _extension(fields)
 
 
-def _activities(at: At, activities: Any) -> None:
-    for item, activity in zip(at.items(), activities if isinstance(activities, list) else (), strict=False):
-        if not isinstance(activity, dict):
-            item.wrong("wants an action or a probe: type, name, provider")
-        elif "ref" not in activity:
-            missing = [key for key in ("type", "name", "provider") if key not in activity]
-            if missing:
-                item.wrong(f"{' and '.join(repr(key) for key in missing)} missing from the activity")
-            elif str(activity["type"]) not in {"action", "probe"}:
-                item.wrong(f"type {quoted(str(activity['type']))} is neither action nor probe")
+def _extension(root: Fields) -> _Extension | None:
+    ours = (item for item in root.items("extensions") if item.is_mapping() and _is_ours(item))
+    at = next(ours, None)
+    if at is None:
+        what = f"{{name: {EXTENSION}, observe: {' or '.join(Observe)}}}, which says how its effect is proven"
+        (root.get("extensions") or root.at).wrong(f"no extension {what}")
+        return None
+    fields = at.fields(("name", "observe"), ("slow_ms", "misses"))
+    word = fields.choice("observe", tuple(Observe)) if fields else None
+    if fields is None or word is None:
+        return None
+    slow_ms = fields.values["slow_ms"].plain() if "slow_ms" in fields.values else None
+    if slow_ms is not None and not _number(slow_ms):
+        fields.values["slow_ms"].wrong(f"{quoted(str(slow_ms))} is not a number above 0, in milliseconds")
+    return _Extension(
+        observe=Observe(word),
+        slow_s=slow_ms / 1000 if _number(slow_ms) else None,
+        misses=" ".join((fields.text("misses") or "").split()),
+    )
 
 
-def _extension(at: At, extensions: Any) -> _Extension | None:
-    known = [word.value for word in Observe]
-    for extension in extensions if isinstance(extensions, list) else ():
-        if isinstance(extension, dict) and extension.get("name") == EXTENSION:
-            word, slow_ms = extension.get("observe"), extension.get("slow_ms")
-            if word not in known:
-                at.wrong(f"unknown 'observe' {quoted(str(word))}; {nearest(str(word), known, allowed='allowed')}")
-                return None
-            if slow_ms is not None and not _number(slow_ms):
-                at.wrong(f"slow_ms {quoted(str(slow_ms))} is not a number above 0, in milliseconds")
-            return _Extension(
-                observe=Observe(word),
-                slow_s=slow_ms / 1000 if _number(slow_ms) else None,
-                misses=" ".join(str(extension.get("misses") or "").split()),
-            )
-    at.wrong(f"lacks {{name: {EXTENSION}, observe: {' or '.join(known)}}}, which says how its effect is proven")
-    return None
+def _is_ours(extension: At) -> bool:
+    name = (extension.entries() or {}).get("name")
+    return name is not None and name.at.says(EXTENSION)
 
 
 def _configured(at: At, document: dict[str, Any], *, overrides: At | None, cluster: Cluster) -> dict[str, Any]:
@@ -156,7 +146,7 @@ def _configured(at: At, document: dict[str, Any], *, overrides: At | None, clust
         before, value, usual = len(at.problems), entry.at.plain(), document["configuration"][key]
         if len(at.problems) > before:
             continue
-        if isinstance(usual, bool | int | float | str) and _sort(value) != _sort(usual):
+        if isinstance(usual, bool | int | float | str | list) and _sort(value) != _sort(usual):
             entry.at.wrong(f"{quoted(str(value))} is not a {_sort(usual)}, as the experiment's own '{usual}' is")
             continue
         configuration[key] = value

@@ -13,6 +13,14 @@ from harness.plan.nodes import quoted
 IN_ZONE = frozenset({Observe.ZONE_CUT, Observe.PATHS_DEGRADED})
 ON_DEPLOYMENT = frozenset({Observe.ROLLED_OUT, Observe.SCALED_DOWN})
 
+# Kubernetes, "Labels and Selectors": syntax and character set.
+_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_KEY = rf"(?:[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?/)?{_NAME}"
+_VALUE = rf"\s*+(?:{_NAME}\s*+)?"
+_SAID = rf"(?:==?|!=){_VALUE}|[<>]\s*+\d+\s*+|(?<=\s)(?:in|notin)\s*+\({_VALUE}(?:,{_VALUE})*\)\s*+"
+_TERM = rf"\s*+(?:!\s*+{_KEY}\s*+|{_KEY}\s*+(?:{_SAID})?)"
+_SELECTOR = re.compile(rf"{_TERM}(?:,{_TERM})*")
+
 _COMMA = re.compile(r",(?![^()]*\))")  # not one between the parentheses of `in (a, b)`
 
 
@@ -30,6 +38,16 @@ def refusals(configuration: Mapping[str, Any], observe: Observe, cluster: Cluste
 def reaches(cluster: Cluster) -> tuple[Reach, ...]:
     """All that faults may touch: the service's own pods first."""
     return (Reach(namespace=cluster.namespace, selector=cluster.selector), *cluster.also)
+
+
+def is_selector(text: str) -> bool:
+    """Whether the text is a label selector that an API server can read, and not empty."""
+    return _SELECTOR.fullmatch(text) is not None
+
+
+def not_a_selector(text: str) -> str:
+    """What to say of one that is not."""
+    return f"{quoted(text)} is not a label selector; write e.g. 'app=shop,tier in (web, api)'"
 
 
 def narrows(selector: str, wider: str) -> bool:
@@ -52,6 +70,9 @@ def share_of(value: object) -> float | None:
 def _beyond(configuration: Mapping[str, Any], cluster: Cluster) -> Iterator[str]:
     namespace, selector = str(configuration["namespace"]), str(configuration["selector"])
     near = [reach for reach in reaches(cluster) if reach.namespace == namespace]
+    if not is_selector(selector):
+        yield not_a_selector(selector)
+        return
     if not near:
         more = ", nor one of 'also'" if cluster.also else ""
         yield f"namespace {quoted(namespace)} is not the service's '{cluster.namespace}'{more}; remove it"

@@ -13,6 +13,7 @@ from harness.plan.files import Files
 from harness.plan.load import LoadFile, load_of
 from harness.plan.model import IN_CLUSTER, Cluster, Load, Prometheus, Reach, Service, Sli
 from harness.plan.nodes import At, Fields, quoted
+from harness.plan.reach import is_selector, not_a_selector
 from harness.plan.slis import health_of, slis_of
 
 Demo = Literal["good", "bad", "store", "store-lossy"]
@@ -30,6 +31,7 @@ REACH_KEYS = (("namespace", "selector"), ())
 DEAD_MAN_LEAST_S = 3.0  # it is renewed three times as often, over a network
 PROMETHEUS_KEYS = (("scrape_interval", "selector"), ("timeout", "url", "headers", "ca_file", "verify"))
 
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")  # a DNS label
 _URL = re.compile(r"https?://[^\s/]+\S*")
 
 
@@ -128,27 +130,25 @@ def _cluster(at: At | None, files: Files, *, local: bool) -> Cluster | None:
     if fields is None:
         return None
     kubeconfig = _kubeconfig(fields, files, local=local)
-    namespace, selector = fields.text("namespace"), fields.text("selector")
+    reach = _reach(fields)
     max_pods, max_nodes = fields.whole("max_pods", 1, least=1), fields.whole("max_nodes", 0)
     max_share = _share(fields.get("max_share"))
-    also = tuple(_reach(item) for item in fields.items("also"))
+    also = tuple(_reach(below) for item in fields.items("also") if (below := item.fields(*REACH_KEYS)))
     dead_man_s = fields.positive("dead_man", "s", 30.0)
     if dead_man_s is not None and dead_man_s < DEAD_MAN_LEAST_S:
         fields.values["dead_man"].wrong(f"must be at least {DEAD_MAN_LEAST_S:g}s; it is renewed every third of it")
-    if namespace is None or selector is None or max_pods is None or max_nodes is None:
-        return None
-    if max_share is None or dead_man_s is None:
+    if reach is None or max_pods is None or max_nodes is None or max_share is None or dead_man_s is None:
         return None
     return Cluster(
         kubeconfig=kubeconfig,
         context=fields.text("context"),
-        namespace=namespace,
-        selector=selector,
+        namespace=reach.namespace,
+        selector=reach.selector,
         deployment=fields.text("deployment"),
         max_pods=max_pods,
         max_share=max_share,
         max_nodes=max_nodes,
-        also=tuple(reach for reach in also if reach),
+        also=tuple(filter(None, also)),
         uid=fields.text("uid"),
         dead_man_s=dead_man_s,
     )
@@ -179,9 +179,16 @@ def _share(at: At | None) -> float | None:
     return share
 
 
-def _reach(at: At) -> Reach | None:
-    fields = at.fields(*REACH_KEYS)
-    namespace, selector = (fields.text("namespace"), fields.text("selector")) if fields else (None, None)
+def _reach(fields: Fields) -> Reach | None:
+    """The namespace and the selector; None when one is missing or wrong, which is recorded."""
+    namespace, selector = fields.text("namespace"), fields.text("selector")
+    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+        what = "is not a namespace's name: small letters, digits and '-', not more than 63"
+        fields.values["namespace"].wrong(f"{quoted(namespace)} {what}")
+        namespace = None
+    if selector is not None and not is_selector(selector):
+        fields.values["selector"].wrong(not_a_selector(selector))
+        selector = None
     return Reach(namespace=namespace, selector=selector) if namespace and selector else None
 
 

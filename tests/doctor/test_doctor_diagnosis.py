@@ -85,6 +85,9 @@ def test_who_can_is_told_how_much_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, cores=2, workers=2, cpu=0.45, able=True) == (
         "2 workers can; by their CPU up to about 4,000/s of so short a task"
     )
+    assert told(monkeypatch, cores=2, workers=8, cpu=0.45, able=True) == (
+        "8 workers can; by their CPU up to about 4,000/s of so short a task"
+    )
 
 
 @pytest.mark.parametrize(

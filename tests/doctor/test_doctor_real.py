@@ -75,10 +75,10 @@ def stub(delay_ms: str) -> Iterator[socket.socket]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        with socket.create_connection(("127.0.0.1", int(process.stdout.readline())), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", int(process.stdout.readline())), timeout=30) as connection:
             yield connection
         process.stdin.close()
-        assert process.wait(5) == 0
+        assert process.wait(30) == 0
 
 
 def test_the_stub_never_answers_early_and_answers_every_request() -> None:

@@ -14,7 +14,7 @@ from harness.drivers.faults.network import between_zones, percentage, recovered
 from harness.drivers.kubernetes.client import ApiError
 from harness.errors import DriverError
 from harness.sandbox.objects import set_condition
-from harness.sandbox.resources import JOBS, NETWORKCHAOS
+from harness.sandbox.resources import JOBS, NETWORKCHAOS, NODES
 from harness.sandbox.store import Store
 
 CHAOS = "/apis/chaos-mesh.org/v1alpha1/namespaces/shop/networkchaos"
@@ -79,6 +79,17 @@ def test_a_zone_is_set_against_each_other_zone_that_has_pods(api: StoreApi, stor
     assert chaos["metadata"]["labels"] == {"lch.dev/run": "s_1", "lch.dev/role": "network", "lch.dev/zone": "a"}
     [job] = store.list(JOBS)
     assert chaos["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+
+
+def test_a_zone_that_has_no_other_known_beside_it_is_refused() -> None:
+    """There would be nothing between them, and the action would have done nothing."""
+    store = cluster("ab", labelled=False)
+    store.update(NODES, "node-b", "", lambda node: node["metadata"].update(labels={}))
+    before = state(store)
+
+    with pytest.raises(DriverError, match=r"^zone 'a': no zone is known of any other pod in namespace 'shop'$"):
+        between_zones(act_on(StoreApi(store)), "a", "app=shop", "role", PARTITION)
+    assert state(store) == before
 
 
 def test_recovering_removes_what_this_run_did_to_this_zone(api: StoreApi, store: Store) -> None:

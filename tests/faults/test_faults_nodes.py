@@ -53,6 +53,14 @@ def test_a_node_is_cordoned_marked_and_emptied(on: On) -> None:
     }
 
 
+def test_a_pod_that_comes_before_the_node_is_closed_is_evicted_too(on: On) -> None:
+    """The scheduler may have bound it after the first look."""
+    cluster = on(Cluster(shop()))
+    cluster.then = lambda method, _path: cluster.put(PODS, pod("late", "node-a")) if method == "PATCH" else None
+
+    assert drain_nodes(**SELECTED, node="node-a")["evicted"] == ["shop/late", "shop/shop-a1", "shop/shop-a2"]
+
+
 def test_undraining_leaves_the_nodes_as_they_were(on: On) -> None:
     """Twice is fine; other runs' nodes and nodes that were cordoned before stay as they are."""
     objects = [*shop(), (NODES, node("node-d", unschedulable=True)), (PODS, pod("shop-d1", "node-d"))]

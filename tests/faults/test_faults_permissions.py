@@ -20,6 +20,7 @@ from harness import sandbox
 from harness.drivers import faults
 from harness.drivers.faults.permissions import ACTIONS, IDENTITY, OPTIONAL, Permission, needed, rbac
 from harness.drivers.kubernetes.client import ApiClient, ApiError
+from harness.plan import actions
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.yaml"))
@@ -35,9 +36,9 @@ def test_the_manifest_is_what_is_generated() -> None:
     assert (ROOT / "deploy" / "rbac.yaml").read_text(encoding="utf-8") == rbac("shop")
 
 
-def test_every_action_of_the_room_is_in_the_table() -> None:
+def test_every_action_of_the_room_is_in_the_tables() -> None:
     """An action is a public function that takes secrets, as Chaos Toolkit passes them."""
-    found = set()
+    found: dict[str, tuple[set[str], set[str]]] = {}
     for module in pkgutil.iter_modules(faults.__path__):
         loaded = importlib.import_module(f"{faults.__name__}.{module.name}")
         for name, function in inspect.getmembers(loaded, inspect.isfunction):
@@ -47,9 +48,12 @@ def test_every_action_of_the_room_is_in_the_table() -> None:
                 and function.__module__ == loaded.__name__
                 and {"namespace", "secrets"} <= takes.keys()
             ):
-                found.add(f"{module.name}.{name}")
+                required = {one.name for one in takes.values() if one.default is one.empty}
+                found[f"{module.name}.{name}"] = (required, takes.keys() - required - {"secrets"})
+    del found["act.acting"]
 
-    assert found - {"act.acting"} == set(ACTIONS)
+    assert found.keys() == ACTIONS.keys()
+    assert found == {name: (set(required), set(optional)) for name, (required, optional) in actions.ACTIONS.items()}
 
 
 def test_an_action_of_others_is_unknown() -> None:

@@ -72,6 +72,14 @@ def test_a_round_waits_for_nobody_but_leaves_room_for_successors(on: On, frozen:
     assert [len(taken) for taken in deleted(done)] == [1, 1, 0, 0, 0]
 
 
+def test_a_round_that_finds_no_pod_in_the_zone_takes_none(on: On) -> None:
+    """What replaced the first ones may be elsewhere."""
+    cluster = on(Cluster(shop()))
+    cluster.then = lambda _method, path: cluster.put(PODS, pod(path.rsplit("/", 1)[1] + "x", "node-a"))
+    done = delete_pods(**SELECTED, zone="zone-b", count=2, rounds=3, every_s=0)
+    assert [len(taken) for taken in deleted(done)] == [2, 0, 0]
+
+
 def test_a_rehearsal_asks_for_the_same_and_changes_nothing(on: On, monkeypatch: pytest.MonkeyPatch) -> None:
     """One round, and no waiting."""
     monkeypatch.setenv("LCH_DRY", "1")

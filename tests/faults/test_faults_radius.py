@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pod_stage import Obj, node, pod, replica_set
 
@@ -210,7 +210,6 @@ def test_the_radius_is_read_from_the_file_that_the_environment_names(tmp_path: P
 
 # -- properties: whatever the cluster, the list and what is asked ------------------------------------------------------
 
-steadily = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine, too
 NAMES = st.integers(0, 11).map(lambda n: f"pod-{n}")
 PHASES = st.sampled_from(["Running", "Running", "Running", "Pending", "Succeeded"])
 OWNERS = st.sampled_from(["rs-1", "rs-2", "rs-3", None])
@@ -247,7 +246,6 @@ def radii(draw: st.DrawFn) -> Radius:
 ASKS = st.one_of(st.builds(Ask, count=st.integers(1, 9)), st.builds(Ask, count=st.just(0), share=st.floats(0.01, 1.0)))
 
 
-@steadily
 @given(pods=clusters(), limits=radii(), ask=ASKS, seed=st.integers(0, 9), data=st.data())
 def test_targets_are_frozen_targets_within_the_caps(
     pods: list[Obj], limits: Radius, ask: Ask, seed: int, data: st.DataObject
@@ -274,7 +272,6 @@ def test_targets_are_frozen_targets_within_the_caps(
         assert count < ready[workload] or limits.max_share == 1
 
 
-@steadily
 @given(pods=clusters(), ask=ASKS, seed=st.integers(0, 9), data=st.data())
 def test_without_a_list_only_what_was_matched_when_the_action_began_is_taken(
     pods: list[Obj], ask: Ask, seed: int, data: st.DataObject
@@ -289,7 +286,6 @@ def test_without_a_list_only_what_was_matched_when_the_action_began_is_taken(
     assert all(one in first or one["metadata"]["ownerReferences"][0]["uid"] in owners for one in taken)
 
 
-@steadily
 @given(limits=radii(), pods=clusters(), hit=st.sets(NAMES))
 def test_what_may_be_taken_together_leaves_a_ready_pod_of_each_workload(
     limits: Radius, pods: list[Obj], hit: set[str]

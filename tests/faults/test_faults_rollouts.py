@@ -11,14 +11,8 @@ import pytest
 from chaoslib.exceptions import ActivityFailed
 from pod_stage import AUTOSCALERS, DEPLOYMENTS, PODS, Cluster, deployment, pod, shop
 
-from harness.drivers.faults.rollouts import (
-    restart_rollout,
-    scale,
-    set_image,
-    taken_at_once,
-    undo_rollout,
-    unscale,
-)
+from harness.drivers.faults.radius import taken_at_once
+from harness.drivers.faults.rollouts import restart_rollout, scale, set_image, undo_rollout, unscale
 
 On = Callable[[Cluster], Cluster]
 SHOP: dict[str, Any] = {"namespace": "shop", "selector": "app=shop", "deployment": "shop"}

@@ -15,7 +15,7 @@ from zone_stage import StoreApi, add_node, add_pod, cluster, state
 from harness.drivers.faults import act, zones
 from harness.drivers.faults.command import filled
 from harness.sandbox.objects import set_condition
-from harness.sandbox.resources import NAMESPACES, NODES, PODS, Obj
+from harness.sandbox.resources import NAMESPACES, NODES, PODS, REPLICASETS, Obj
 from harness.sandbox.store import Store
 
 PLACE = {"zone": "a", "namespace": "shop", "selector": "app=shop", "run": "s_1"}
@@ -125,6 +125,18 @@ def test_an_abrupt_outage_deletes_at_once_what_would_be_replaced_elsewhere(api: 
     assert node_state(store) == (None, None, None)
 
 
+def test_a_pod_that_comes_before_the_zone_is_closed_is_deleted_too(api: StoreApi, store: Store) -> None:
+    """The scheduler may have bound it after the first look."""
+
+    def bind(method: str, _path: str) -> None:
+        if method == "PATCH" and store.find(PODS, "late-a", "shop") is None:
+            add_pod(store, "late-a", "a")
+
+    api.after = bind
+
+    assert zones.empty_zone(**PLACE) == DONE | {"pods": ["late-a", "shop-a"]}
+
+
 def test_each_fault_undoes_its_own_changes_only(api: StoreApi, store: Store) -> None:
     """Two faults of one run may have hold of one node."""
     api.after = reacting(store, lambda node: bool(node["spec"].get("taints")), evict)
@@ -146,7 +158,7 @@ def test_nodes_with_a_switch_are_switched_off_and_on(api: StoreApi, store: Store
     assert zones.stop_zone(**PLACE) == DONE
     assert node_state(store) == (None, None, "off")
     api.after = reacting(store, lambda node: node_state(store, node["metadata"]["name"])[2] == "on", set_ready("True"))
-    assert zones.start_zone(**UNDO) == {"zone": "a", "undone": ["node/node-a"]}
+    assert zones.start_zone(**UNDO) == {"zone": "a", "undone": ["node/node-a"], "ready": True}
 
     after = state(store)
     after["Node/node-a"]["status"] = before["Node/node-a"]["status"]
@@ -161,32 +173,61 @@ def test_nodes_without_a_switch_are_stopped_by_a_command(api: StoreApi, store: S
     store.update(NODES, "node-a", "", lambda node: node["spec"].update(providerID="cloud:///1"))
     api.after = reacting(store, lambda _: log.exists() and "stop" in log.read_text(), set_ready("Unknown"))
 
-    zones.stop_zone(**PLACE, stop=[*say, "stop {node} {provider_id}"])
+    start = [*say, "start {node}"]
+    zones.stop_zone(**PLACE, stop=[*say, "stop {node} {provider_id}"], start=start)
     assert store.get(NODES, "node-a")["metadata"]["annotations"] == {"lch.dev/stopped-by": "s_1"}
     with pytest.raises(ActivityFailed, match=r"^zone 'a': 1 nodes were stopped by a command; give `start`$"):
         zones.start_zone(**UNDO)
     api.after = reacting(store, lambda _: "start" in log.read_text(), set_ready("True"))
-    done = zones.start_zone(**UNDO, start=[*say, "start {node}"])
+    done = zones.start_zone(**UNDO, start=start)
 
     assert log.read_text().splitlines() == ["stop node-a cloud:///1", "start node-a"]
-    assert done == {"zone": "a", "undone": ["node/node-a"]}
+    assert done == {"zone": "a", "undone": ["node/node-a"], "ready": True}
     assert store.get(NODES, "node-a")["metadata"].get("annotations") in (None, {})
 
 
+def test_nodes_that_take_long_to_start_are_left_to_the_harness(
+    api: StoreApi, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its observer says when the outage is over; without it the undo is not done before they are ready."""
+    store.update(NODES, "node-a", "", lambda node: node["metadata"].update(annotations={POWER: "on"}))
+    api.after = reacting(
+        store, lambda node: node_state(store, node["metadata"]["name"])[2] == "off", set_ready("False")
+    )
+    monkeypatch.setattr(zones, "START_S", 0.0)
+    monkeypatch.setattr(zones, "WATCHED_START_S", 0.0)
+
+    zones.stop_zone(**PLACE)
+    with pytest.raises(ActivityFailed, match=r"after 0 s still not: nodes of zone 'a' ready$"):
+        zones.start_zone(**UNDO)
+    zones.stop_zone(**PLACE)
+    monkeypatch.setenv("LCH_LEASED", "1")
+    assert zones.start_zone(**UNDO) == {"zone": "a", "undone": ["node/node-a"], "ready": False}
+    assert node_state(store)[2] == "on"
+
+
 @pytest.mark.parametrize(
-    ("stop", "message"),
+    ("stop", "start", "message"),
     [
-        ((), "its nodes have no annotation lch.dev/power, and no command to stop them is given; "),
-        (["/no/such program", "{node}"], "command '/no/such program': no such program"),
-        ("halt {node}", "command 'halt {node}': write it as a list of texts, the program first; no shell reads it"),
+        ((), ("true",), "its nodes have no annotation lch.dev/power; give the commands `stop` and `start`, such as "),
+        (("true",), (), "its nodes have no annotation lch.dev/power; give the commands `stop` and `start`, such as "),
+        (["/no/such program", "{node}"], ("true",), "command '/no/such program': no such program"),
+        (("true",), ["/no/such program", "{node}"], "command '/no/such program': no such program"),
+        (
+            "halt {node}",
+            ("true",),
+            "command 'halt {node}': write it as a list of texts, the program first; no shell reads it",
+        ),
     ],
 )
-def test_nodes_that_cannot_be_stopped_are_refused(api: StoreApi, store: Store, stop: Any, message: str) -> None:
+def test_nodes_that_cannot_be_stopped_and_started_are_refused(
+    api: StoreApi, store: Store, stop: Any, start: Any, message: str
+) -> None:
     """Before anything is changed."""
     before = state(store)
 
     with pytest.raises(ActivityFailed) as caught:
-        zones.stop_zone(**PLACE, stop=stop)
+        zones.stop_zone(**PLACE, stop=stop, start=start)
 
     assert message in str(caught.value)
     assert state(store) == before
@@ -197,10 +238,6 @@ def test_only_placeholders_are_filled_in() -> None:
     node = {"metadata": {"name": "n"}, "spec": {}}
 
     assert filled(["x", "--id={node}", "{provider_id}", "{}"], node) == ["x", "--id=n", "", "{}"]
-
-
-def _more_nodes(store: Store) -> None:
-    add_node(store, "node-a2", "a")
 
 
 def _others_gone(store: Store) -> None:
@@ -226,7 +263,6 @@ def _nothing(_store: Store) -> None:
     [
         (_nothing, {"selector": " "}, "the selector is empty, which would match every pod; write one"),
         (_nothing, {"zone": "x"}, "zone 'x': none of its 0 nodes is a frozen target; nothing was done"),
-        (_more_nodes, {"max_nodes": 1}, "zone 'a': has 2 nodes, max_nodes allows 1; nothing was done"),
         (
             _nothing,
             {"selector": "app=db"},
@@ -264,21 +300,61 @@ def test_an_outage_that_would_reach_too_far_is_refused(
     assert state(store) == before
 
 
-def test_only_frozen_nodes_and_pods_are_touched(
-    api: StoreApi, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def freeze(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Freeze what is in the zone now, with a cap on its nodes."""
+
+    def freeze(max_nodes: int) -> None:
+        nodes = {node["metadata"]["uid"]: node["metadata"]["name"] for node in store.list(NODES)}
+        pods = {store.get(PODS, "shop-a", "shop")["metadata"]["uid"]: "shop-a"}
+        caps = {"max_pods": 1, "max_share": 0.8, "max_nodes": max_nodes}
+        (tmp_path / "targets.json").write_text(json.dumps({"pods": pods, "owners": [], "nodes": nodes, **caps}))
+        monkeypatch.setenv("LCH_TARGETS", str(tmp_path / "targets.json"))
+
+    return freeze
+
+
+def test_only_frozen_nodes_and_pods_are_touched(api: StoreApi, store: Store, freeze: Callable[[int], None]) -> None:
     """What joined the zone after the preflight is not ours to take."""
-    nodes = {store.get(NODES, "node-a")["metadata"]["uid"]: "node-a"}
-    pods = {store.get(PODS, "shop-a", "shop")["metadata"]["uid"]: "shop-a"}
-    targets = {"pods": pods, "owners": [], "nodes": nodes, "max_pods": 1, "max_share": 0.8, "max_nodes": 1}
-    (tmp_path / "targets.json").write_text(json.dumps(targets))
-    monkeypatch.setenv("LCH_TARGETS", str(tmp_path / "targets.json"))
+    freeze(1)
     add_node(store, "node-a2", "a")
     add_pod(store, "db-a", "a", app="db")
 
-    assert zones.empty_zone(**PLACE, max_nodes=5) == DONE
+    assert zones.empty_zone(**PLACE) == DONE
     assert node_state(store, "node-a2") == (None, None, None)
     assert store.find(PODS, "db-a", "shop") is not None
+
+
+def test_pods_of_a_later_rollout_are_still_targets(
+    api: StoreApi, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ReplicaSet that controlled the frozen ones has none by then."""
+    of_shop = [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop", "uid": "d", "controller": True}]
+    old, new = (
+        store.create(REPLICASETS, {"metadata": {"name": name, "namespace": "shop", "ownerReferences": of_shop}})
+        for name in ("shop-1", "shop-2")
+    )
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-2", "controller": True}
+    store.delete(PODS, "shop-a", "shop", grace_s=0)
+    add_pod(store, "shop-a", "a", ownerReferences=[owner | {"uid": new["metadata"]["uid"]}])
+    nodes = {store.get(NODES, "node-a")["metadata"]["uid"]: "node-a"}
+    caps = {"max_pods": 1, "max_share": 1.0, "max_nodes": 1}
+    targets = {"pods": {"gone": "shop-0"}, "owners": [old["metadata"]["uid"]], "nodes": nodes, **caps}
+    (tmp_path / "targets.json").write_text(json.dumps(targets))
+    monkeypatch.setenv("LCH_TARGETS", str(tmp_path / "targets.json"))
+
+    assert zones.empty_zone(**PLACE) == DONE
+
+
+def test_no_more_nodes_than_allowed_are_taken(api: StoreApi, store: Store, freeze: Callable[[int], None]) -> None:
+    """Nothing is changed then."""
+    add_node(store, "node-a2", "a")
+    freeze(1)
+    before = state(store)
+
+    with pytest.raises(ActivityFailed, match=r"^zone 'a': has 2 nodes, max_nodes allows 1; nothing was done$"):
+        zones.empty_zone(**PLACE)
+    assert state(store) == before
 
 
 def test_a_rehearsal_asks_for_every_change_and_makes_none(
@@ -291,7 +367,7 @@ def test_a_rehearsal_asks_for_every_change_and_makes_none(
 
     zones.taint_zone(**PLACE)
     zones.empty_zone(**PLACE)
-    zones.stop_zone(**PLACE, stop=[sys.executable, "-c", f"open({str(ran)!r}, 'w')"])
+    zones.stop_zone(**PLACE, stop=[sys.executable, "-c", f"open({str(ran)!r}, 'w')"], start=["true"])
 
     node = ("PATCH", "/api/v1/nodes/node-a")
     assert api.asked == [node, node, ("DELETE", "/api/v1/namespaces/shop/pods/shop-a"), node]

@@ -162,7 +162,7 @@ def test_chaos_mesh_objects_cut_delay_and_lose_between_zones_until_they_are_dele
 
     network.delay_zone(**SHOP, zone="zone-b", delay_ms=60, jitter_ms=5, ttl_s=60)
     there.settled(lambda line: all(took is None or took >= 0.11 for took in line), "a round trip of 120 ms")
-    assert min(took for line in beside.lines()[-5:] for took in line if took) < 0.11
+    until(lambda: min(took or 1.0 for took in beside.lines()[-1]) < 0.11, "fast beside")
     network.restore_network("zone-b", **UNDO)
     until(lambda: min(took or 1.0 for took in there.lines()[-1]) < 0.06, "fast again")
 
@@ -201,6 +201,5 @@ def test_a_zone_is_lost_announced_abruptly_and_for_real_and_comes_back(api: ApiC
 
     zones.stop_zone(**SHOP, zone="zone-a", ttl_s=300)
     assert not ready(api.get(node_path("node-a")))
-    assert zones.start_zone("zone-a", **UNDO)["undone"] == ["node/node-a"]
-    assert ready(api.get(node_path("node-a")))
+    assert zones.start_zone("zone-a", **UNDO) == {"zone": "zone-a", "undone": ["node/node-a"], "ready": True}
     assert not any("lch.dev/run" in labels_of(node) for node in api.items(NODES))

@@ -58,7 +58,7 @@ class StoreApi(ApiClient):
         body: Obj = {"propagationPolicy": "Background", "gracePeriodSeconds": -1 if grace_s is None else grace_s}
         body |= {"preconditions": {"uid": uid}} if uid else {}
         try:
-            self._change("DELETE", path, lambda: verbs.delete(self.store, parse_target(path), body, {}), {})
+            self._change("DELETE", path, lambda: verbs.delete(self.store, parse_target(path), body), {})
         except Refusal as refusal:
             if refusal.status == 404:
                 return False

@@ -4,55 +4,19 @@ from __future__ import annotations
 
 import json
 
+from plan_values import fault, plan_of
+
 from harness.history import events as ev
 from harness.history.views import FaultWindow, fault_windows
-from harness.plan.model import Experiment, Fault, Load, Observe, Phase, Plan, Service, Source
+from harness.plan.model import Observe, Plan
 
-HERE = Source(path="scenario.yaml", line=1)
 OLD, NEW = "rs-old", "rs-new"
 
 
-def plan_of(observe: Observe, *, zone: str | None = None, rolls_back: bool = True) -> Plan:
+def plan_with(observe: Observe, *, zone: str | None = None, rolls_back: bool = True) -> Plan:
     undo = [{"type": "action", "name": "undo", "provider": {}}]
-    experiment = Experiment(
-        name="fault",
-        path="/fault.yaml",
-        document=json.dumps({"rollbacks": undo if rolls_back else []}),
-        observe=observe,
-        selector="app=shop",
-        namespace="shop",
-        zone=zone,
-        max_targets=None,
-        deployment="shop",
-    )
-    fault = Fault(name="fault", experiment=experiment, at_s=1, until_s=5, phase="stress", source=HERE)
-    load = Load(baseline_per_s=1, locustfile="/x.py", arrivals="uniform", seed=1, deadline_s=5, slow_s=1, workers=1)
-    service = Service(
-        name="shop", title="", url="", load=load, cluster=None, prometheus=None, slis=(), sandbox=None, source=HERE
-    )
-    phase = Phase(
-        name="stress",
-        load_level=1.0,
-        begin_s=0,
-        ramp_s=0,
-        settle_s=0,
-        start_s=0,
-        end_s=60,
-        judge=True,
-        thresholds=(),
-        timings=(),
-        source=HERE,
-    )
-    return Plan(
-        scenario="s",
-        title="",
-        service=service,
-        phases=(phase,),
-        faults=(fault,),
-        end_s=60,
-        time_scale=1,
-        source=HERE,
-    )
+    document = json.dumps({"rollbacks": undo if rolls_back else []})
+    return plan_of(faults=(fault("fault", observe=observe, zone=zone, deployment="shop", document=document),))
 
 
 def window(plan: Plan, *happened: tuple[int, ev.Body]) -> FaultWindow:
@@ -81,12 +45,14 @@ def node(name: str, *, ready: bool = True, schedulable: bool = True, taints: tup
     return ev.NodeSeen(node=name, zone="zone-b", ready=ready, schedulable=schedulable, taints=taints)
 
 
-def deployment(*, generation: int = 1, observed: int = 1, updated: int = 2, ready: int = 2) -> ev.DeploymentSeen:
+def deployment(
+    *, generation: int = 1, observed: int = 1, wanted: int = 2, updated: int = 2, ready: int = 2
+) -> ev.DeploymentSeen:
     return ev.DeploymentSeen(
         deployment="shop",
         generation=generation,
         observed=observed,
-        wanted=2,
+        wanted=wanted,
         replicas=2,
         updated=updated,
         ready=ready,
@@ -120,7 +86,7 @@ TWO_NODES = (
 
 def test_a_drained_node_is_out_once_it_is_cordoned_and_its_pod_has_left() -> None:
     """From when the pod left service, not before the request."""
-    drain = plan_of(Observe.NODES_OUT)
+    drain = plan_with(Observe.NODES_OUT)
     cordoned = (110, node("node-1", schedulable=False))
 
     assert window(drain, *TWO_NODES, REQUEST, cordoned).confirmed is None
@@ -131,15 +97,42 @@ def test_a_drained_node_is_out_once_it_is_cordoned_and_its_pod_has_left() -> Non
 
 def test_a_pod_that_dies_on_an_open_node_is_no_drain() -> None:
     """Nobody closed the node."""
-    found = window(plan_of(Observe.NODES_OUT), *TWO_NODES, REQUEST, (120, gone("a")))
+    found = window(plan_with(Observe.NODES_OUT), *TWO_NODES, REQUEST, (120, gone("a")))
 
     assert found.confirmed is None
     assert found.evidence == "no targeted node was seen without ready pods and closed to new ones"
 
 
+def test_pods_that_the_fault_may_not_touch_say_nothing_about_a_node() -> None:
+    """Those of another namespace may stay, and may die by themselves; what a target's controller made may not."""
+    drain, cordoned = plan_with(Observe.NODES_OUT), (110, node("node-1", schedulable=False))
+    owners = (1, ev.TargetsFrozen(fault="fault", names=("a", "b"), owners=(OLD,), nodes=("node-1", "node-2")))
+    there = (owners, *TWO_NODES[1:], (6, pod("db", "node-1", owner="other")))
+
+    assert window(drain, *there, REQUEST, cordoned, (120, gone("a"))).confirmed == (100, 120)
+    assert window(drain, *there, REQUEST, cordoned, (120, gone("db"))).confirmed is None
+    again = (115, pod("a2", "node-1"))
+    assert window(drain, *there, REQUEST, cordoned, again, (120, gone("a"))).confirmed is None
+
+
+def test_pods_of_a_later_rollout_are_targets_as_well() -> None:
+    """Both ReplicaSets are of one Deployment."""
+    frozen = ev.TargetsFrozen(fault="fault", names=("z",), owners=(OLD,), nodes=("node-1",))
+    rolled = (
+        (1, frozen),
+        (2, node("node-1")),
+        (3, replica_set(OLD, 1)),
+        (4, replica_set(NEW, 2)),
+        (5, pod("c", "node-1", owner=NEW)),
+    )
+    out = ((110, node("node-1", schedulable=False)), (120, gone("c")))
+
+    assert window(plan_with(Observe.NODES_OUT), *rolled, REQUEST, *out).confirmed == (100, 120)
+
+
 def test_a_zone_is_out_once_all_its_nodes_are() -> None:
     """One of two is not the zone."""
-    outage = plan_of(Observe.NODES_OUT, zone="zone-b")
+    outage = plan_with(Observe.NODES_OUT, zone="zone-b")
     one = ((110, node("node-1", ready=False)), (120, gone("a")))
     both = (*one, (130, node("node-2", taints=("lch.dev/zone-outage",))), (140, gone("b")))
 
@@ -150,7 +143,7 @@ def test_a_zone_is_out_once_all_its_nodes_are() -> None:
 def test_nodes_are_back_once_they_take_pods_again_and_as_many_are_ready() -> None:
     """Whichever comes last; losing a pod again takes it back."""
     out = (REQUEST, (110, node("node-1", schedulable=False)), (120, gone("a")), ASK, RETURNED)
-    drain = plan_of(Observe.NODES_OUT)
+    drain = plan_with(Observe.NODES_OUT)
 
     assert window(drain, *TWO_NODES, *out, (220, pod("c", "node-2"))).gone is None
     back = (*out, (220, pod("c", "node-2")), (230, node("node-1")))
@@ -164,14 +157,14 @@ def test_a_node_that_was_cordoned_before_need_not_be_open_after() -> None:
     tainted = (110, node("node-1", schedulable=False, taints=("lch.dev/zone-outage",)))
     back = ((220, node("node-1", schedulable=False)), (230, pod("c", "node-2")))
 
-    found = window(plan_of(Observe.NODES_OUT), *closed, REQUEST, tainted, (120, gone("a")), ASK, RETURNED, *back)
+    found = window(plan_with(Observe.NODES_OUT), *closed, REQUEST, tainted, (120, gone("a")), ASK, RETURNED, *back)
 
     assert (found.confirmed, found.gone) == ((100, 120), (230, 230))
 
 
 def test_nodes_that_were_never_out_are_gone_once_the_rollback_returned() -> None:
     """A fault that did nothing does not keep the run waiting."""
-    found = window(plan_of(Observe.NODES_OUT), *TWO_NODES, REQUEST, ASK, RETURNED)
+    found = window(plan_with(Observe.NODES_OUT), *TWO_NODES, REQUEST, ASK, RETURNED)
 
     assert (found.confirmed, found.gone) == (None, (210, 210))
 
@@ -193,7 +186,7 @@ ROLLING = (
 
 def test_a_rollout_is_on_with_the_first_pod_of_the_new_revision_and_over_when_no_old_one_is_left() -> None:
     """A status of an older generation says nothing."""
-    restart = plan_of(Observe.ROLLED_OUT, rolls_back=False)
+    restart = plan_with(Observe.ROLLED_OUT, rolls_back=False)
     done = (
         (140, gone("a")),
         (150, pod("d", "node-2", owner=NEW)),
@@ -209,7 +202,7 @@ def test_a_rollout_is_on_with_the_first_pod_of_the_new_revision_and_over_when_no
 
 def test_a_bad_rollout_is_undone_when_only_the_old_revision_is_left() -> None:
     """Complete and of the new revision is not undone."""
-    bad = plan_of(Observe.ROLLED_OUT)
+    bad = plan_with(Observe.ROLLED_OUT)
     spread = ((140, gone("a")), (150, pod("d", "node-2", owner=NEW)), (160, gone("b")))
     complete = (*spread, (170, deployment(generation=2, observed=2)), ASK, RETURNED)
     undone = (
@@ -229,22 +222,32 @@ def test_a_revision_that_was_there_before_without_pods_is_a_new_one() -> None:
     """An earlier run may have left its ReplicaSet, at zero."""
     known = (*DEPLOYED, (6, replica_set(NEW, 1)))
 
-    assert window(plan_of(Observe.ROLLED_OUT), *known, *ROLLING).confirmed == (100, 120)
+    assert window(plan_with(Observe.ROLLED_OUT), *known, *ROLLING).confirmed == (100, 120)
 
 
 def test_a_scaled_down_deployment_is_back_with_all_its_ready_pods() -> None:
     """Not before the rollback was asked for."""
-    scale = plan_of(Observe.SCALED_DOWN)
-    down = (REQUEST, (120, deployment(ready=0)), ASK, RETURNED)
+    scale = plan_with(Observe.SCALED_DOWN)
+    down = (REQUEST, (120, deployment(wanted=0, ready=0)), ASK, RETURNED)
 
     assert window(scale, *DEPLOYED, *down).confirmed == (100, 120)
-    assert window(scale, *DEPLOYED, *down).gone is None
+    assert window(scale, *DEPLOYED, *down, (300, deployment(ready=1))).gone is None
     assert window(scale, *DEPLOYED, *down, (300, deployment(ready=2))).gone == (300, 300)
+
+
+def test_a_pod_that_fails_meanwhile_is_no_scaling_down() -> None:
+    """The deployment itself has to want fewer."""
+    found = window(plan_with(Observe.SCALED_DOWN), *DEPLOYED, REQUEST, (120, deployment(ready=1)))
+
+    assert (found.confirmed, found.evidence) == (
+        None,
+        "the deployment was not seen scaled down, with fewer ready pods",
+    )
 
 
 def test_paths_are_degraded_when_probes_across_are_slow_and_others_are_not() -> None:
     """From the first slow second on; well again after thirty good probes in a row."""
-    delay = plan_of(Observe.PATHS_DEGRADED, zone="zone-b")
+    delay = plan_with(Observe.PATHS_DEGRADED, zone="zone-b")
     slow = (REQUEST, (130, probes("zone-a", "zone-b", 110, slow=8)), (131, probes("zone-a", "zone-c", 110)))
     well = tuple((250 + n, probes("zone-b", "zone-a", 220 + n)) for n in range(3))
 
@@ -259,4 +262,4 @@ def test_a_machine_that_is_slow_everywhere_is_no_degraded_path() -> None:
     """The fault must make a difference."""
     slow = ((130, probes("zone-a", "zone-c", 110, slow=8)), (131, probes("zone-a", "zone-b", 110, slow=8)))
 
-    assert window(plan_of(Observe.PATHS_DEGRADED, zone="zone-b"), REQUEST, *slow).confirmed is None
+    assert window(plan_with(Observe.PATHS_DEGRADED, zone="zone-b"), REQUEST, *slow).confirmed is None

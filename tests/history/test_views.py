@@ -5,68 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from plan_values import fault, phase, plan_of
 
 from harness.history import events as ev
 from harness.history.views import FaultWindow, fault_windows, phase_windows, ready_pods, status_of
-from harness.plan.model import Experiment, Fault, Load, Observe, Phase, Plan, Service, Source
+from harness.plan.model import Fault, Observe, Plan
 
-HERE = Source(path="scenario.yaml", line=1)
 MS = 1_000_000
 
 
-def phase(name: str, start_s: float, end_s: float) -> Phase:
-    return Phase(
-        name=name,
-        load_level=1.0,
-        begin_s=start_s,
-        ramp_s=0,
-        settle_s=0,
-        start_s=start_s,
-        end_s=end_s,
-        judge=True,
-        thresholds=(),
-        timings=(),
-        source=HERE,
-    )
-
-
-def fault(name: str, observe: Observe) -> Fault:
-    experiment = Experiment(
-        name=name,
-        path="/x.yaml",
-        document="{}",
-        observe=observe,
-        selector="app=shop",
-        namespace="shop",
-        zone="zone-a" if observe is Observe.ZONE_CUT else None,
-        max_targets=1,
-    )
-    return Fault(name=name, experiment=experiment, at_s=1, until_s=5, phase="stress", source=HERE)
-
-
 def plan(*faults: Fault) -> Plan:
-    load = Load(baseline_per_s=1, locustfile="/x.py", arrivals="uniform", seed=1, deadline_s=5, slow_s=1, workers=1)
-    service = Service(
-        name="shop",
-        title="",
-        url="",
-        load=load,
-        cluster=None,
-        prometheus=None,
-        slis=(),
-        sandbox=None,
-        source=HERE,
-    )
-    return Plan(
-        scenario="x",
-        title="",
-        service=service,
-        phases=(phase("stress", 0, 10), phase("after", 10, 20)),
-        faults=faults,
-        end_s=20,
-        time_scale=1,
-        source=HERE,
-    )
+    return plan_of(phase("stress", 0, 10), phase("after", 10, 20), faults=faults)
 
 
 def history(*bodies: tuple[int, ev.Body]) -> tuple[ev.Event, ...]:
@@ -93,8 +42,8 @@ def canary(source: str, to: str, *, ok: bool, lo_ms: int, hi_ms: int) -> ev.Cana
     return ev.CanarySeen(from_zone=source, to_zone=to, ok=ok, lo_ns=lo_ms * MS, hi_ns=hi_ms * MS)
 
 
-DELETE = plan(fault("pod-delete", Observe.PODS_REPLACED))
-CUT = plan(fault("cut", Observe.ZONE_CUT))
+DELETE = plan(fault("pod-delete"))
+CUT = plan(fault("cut", observe=Observe.ZONE_CUT, zone="zone-a"))
 
 TWO_PODS = (
     (10, pod(1)),
@@ -174,6 +123,33 @@ def test_a_deletion_before_the_request_confirms_nothing() -> None:
     assert (window.confirmed, window.gone) == (None, (5100 * MS, 5100 * MS))
 
 
+def test_a_pod_of_a_later_rollout_of_the_same_deployment_is_a_target_and_one_of_another_is_none() -> None:
+    """The controller of the pods that were frozen has none by then."""
+
+    def replica_set(uid: str, deployment: str) -> ev.ReplicaSetSeen:
+        return ev.ReplicaSetSeen(replica_set=uid, uid=uid, deployment=deployment, revision=1, replicas=2, ready=2)
+
+    def confirmed(deployment: str) -> tuple[int, int] | None:
+        frozen = ev.TargetsFrozen(fault="pod-delete", names=("shop-1", "shop-2"), owners=("rs-1",))
+        restarted = replace(pod(3), owner="rs-2")
+        happened = (
+            (10, frozen),
+            (20, replica_set("rs-1", "shop")),
+            (30, ev.InjectRequested(fault="restart")),
+            (40, replica_set("rs-2", deployment)),
+            (50, restarted),
+            (60, gone(1)),
+            (1000, ev.InjectRequested(fault="pod-delete")),
+            (1400, ev.ActivityStarted(fault="pod-delete", activity="kill")),
+            (1500, gone(3)),
+        )
+        both = plan(fault("restart", observe=Observe.ROLLED_OUT, deployment="shop"), fault("pod-delete"))
+        return fault_windows(both, history(*happened))[1].confirmed
+
+    assert confirmed("shop") == (1400 * MS, 1500 * MS)
+    assert confirmed("other") is None
+
+
 def test_pods_missing_at_the_end_mean_the_fault_is_not_gone() -> None:
     window = deleted((1500, gone(1)), *ENDED)
     assert (window.gone, window.evidence) == (None, "pod shop-1 (uid u1) was deleted; still missing pods")
@@ -191,7 +167,7 @@ def test_a_pod_lost_after_rollback_is_not_the_faults_doing() -> None:
 
 
 def test_a_pod_lost_to_a_later_fault_is_not_the_earlier_ones_doing() -> None:
-    both = plan(fault("pod-delete", Observe.PODS_REPLACED), fault("pod-delete-2", Observe.PODS_REPLACED))
+    both = plan(fault("pod-delete"), fault("pod-delete-2"))
     first, second = fault_windows(
         both,
         history(
@@ -347,7 +323,7 @@ def test_a_cut_not_yet_seen_is_not_gone_because_its_rollback_was_asked_for() -> 
     assert (torn.gone, whole.gone) == (None, (1100 * MS, 1100 * MS))
 
 
-BOTH = plan(fault("one", Observe.PODS_REPLACED), fault("two", Observe.PODS_REPLACED))
+BOTH = plan(fault("one"), fault("two"))
 AT_ONCE = (
     *((number, pod(number)) for number in (1, 2, 3)),
     *((30, ev.TargetsFrozen(fault=name, names=("shop-1", "shop-2", "shop-3"))) for name in ("one", "two")),

@@ -92,6 +92,14 @@ def test_a_recording_that_changed_since_is_not_shown():
         recordings_of(plan)
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_plan_that_is_not_played_as_written_says_so():
+    """Its rules are shown as they are written."""
+    scaled = plan_text(load_plan("case", time_scale=0.5), per_second=False)
+    assert scaled.endswith("\n\ntime scale 0.5: times are scaled; so are `for` and `in any`, shown as written")
+    assert "time scale" not in plan_text(load_plan("case"), per_second=False)
+
+
 def test_a_measured_baseline_comes_from_the_newest_passing_run_of_the_service(folder):
     write("scenarios/services/shop.yaml", SERVICE.replace("BASELINE", "measured"))
     results = folder / "results"

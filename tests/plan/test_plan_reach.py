@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.plan.model import Cluster, Experiment, Observe, Reach
 from harness.plan.parse import parse
-from harness.plan.reach import narrows, share_of
+from harness.plan.reach import is_selector, narrows, share_of
 
 SCENARIO = """service: shop
 title: A case
@@ -170,3 +170,37 @@ def test_more_terms_never_widen(terms: list[str]) -> None:
 )
 def test_a_share_is_a_ratio_or_a_percentage(written: object, share: float | None) -> None:
     assert share_of(written) == share
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app=shop",
+        " app == shop , tier!=web",
+        "app in (shop, store),!canary",
+        "example.com/tier notin (a),old",
+        "app=",
+        "generation>2",
+    ],
+)
+def test_what_an_api_server_reads_is_a_selector(text: str) -> None:
+    assert is_selector(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "app shop",
+        "app=shop,",
+        "app=shop,,tier",
+        "app=>shop",
+        "app='shop'",
+        "app in shop",
+        "app in (shop",
+        "-app",
+    ],
+)
+def test_what_it_does_not_read_is_none(text: str) -> None:
+    assert not is_selector(text)

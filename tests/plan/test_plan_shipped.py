@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from harness.errors import PlanError
 from harness.plan.bind import bound
 from harness.plan.model import Cluster, Plan, Prometheus, PrometheusSli, Tier
 from harness.plan.parse import parse
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
 
 
 def read(path: str) -> str | None:
@@ -31,6 +33,22 @@ def test_a_shipped_scenario_is_a_plan_of_about_two_minutes_at_most(name):
     plan = shipped(name)
     assert plan.scenario == name
     assert plan.end_s <= 130
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_shipped_experiment_is_as_it_should_be(name):
+    """Whether a service allows it is another matter."""
+    scenario = (
+        "service: shop\ntitle: A case\nphases:\n"
+        f"  - {{name: a, load: 100%, duration: 20s, faults: [{{experiment: {name}, at: 5s}}],\n"
+        '     thresholds: [{sli: error_ratio, fail: "> 1%"}]}\n'
+    )
+    problems = ()
+    try:
+        parse("scenarios/case.yaml", lambda path: scenario if path == "scenarios/case.yaml" else read(path))
+    except PlanError as refused:
+        problems = refused.problems
+    assert [one for one in problems if one.path != "scenarios/case.yaml"] == []
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kube_doubles import fault, node, pod
+import plan_values
+from kube_doubles import node, pod
 
 from harness.drivers.kubernetes.objects import uid_of
 from harness.drivers.preflight.seen import Seen
-from harness.plan.model import Cluster, Fault, Observe, Reach
+from harness.plan.model import Fault, Reach
 
 Obj = dict[str, Any]
 
-CLUSTER = Cluster(
-    kubeconfig="/k", context=None, namespace="shop", selector="app=shop", deployment="shop", max_pods=2, max_nodes=1
-)
+CLUSTER = replace(plan_values.CLUSTER, max_nodes=1)
 ALSO = replace(CLUSTER, also=(Reach(namespace="db", selector="app=db"),))
 ZONES = ("a", "b", "c")
 
@@ -81,17 +80,13 @@ def cluster(*pods: Obj, **more: Any) -> Seen:
 def planned(
     name: str = "pod-delete",
     *,
-    observe: Observe = Observe.PODS_REPLACED,
     configuration: Mapping[str, Any] = {},
     method: Sequence[str] = (),
-    deployment: str | None = None,
     **asked: Any,
 ) -> Fault:
     """A fault whose method calls the functions, each written `module.function` of harness.drivers.faults or in full."""
-    made = fault(name, observe=observe, **asked)
     document = {"configuration": dict(configuration), "method": [_action(one) for one in method], "rollbacks": []}
-    experiment = replace(made.experiment, document=json.dumps(document), deployment=deployment)
-    return replace(made, experiment=experiment)
+    return plan_values.fault(name, document=json.dumps(document), **asked)
 
 
 def _action(function: str) -> Obj:

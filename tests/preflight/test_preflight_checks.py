@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cluster_before import CLUSTER, cluster, member, owned, planned, shop
 from kube_doubles import pod
+from plan_values import at
 
 from harness.drivers.faults.permissions import HOLD, Permission
 from harness.drivers.preflight.checks import Scope, identity, scopes
@@ -52,7 +53,7 @@ def test_targets_come_first_in_the_faults_order_then_the_checks() -> None:
 
 def test_everything_wrong_is_told_at_once() -> None:
     """What one fault may not touch, what another may not do."""
-    nothing = planned("nothing", selector="app=shop,x=y", line=4, at_s=30.0, until_s=40.0)
+    nothing = planned("nothing", selector="app=shop,x=y", source=at(4), at_s=30.0, until_s=40.0)
 
     told = refused(nothing, DRAIN, denied=frozenset({("", PATCH_NODES)}))
 
@@ -79,11 +80,23 @@ def test_what_is_not_allowed_is_refused_where_it_is_needed() -> None:
     assert refused(DELETE, replace(DRAIN, at_s=30.0, until_s=40.0), denied=denied) == [
         (
             f"{AT} 'delete': the account may not delete jobs.batch in namespace 'shop', "
-            "which the fault or its undo needs; allow it, see deploy/rbac.yaml"
+            "which the fault, its undo or its proof needs; allow it, see deploy/rbac.yaml"
         ),
         (
             f"{AT} 'drain': the account may not patch nodes, "
-            "which the fault or its undo needs; allow it, see deploy/rbac.yaml"
+            "which the fault, its undo or its proof needs; allow it, see deploy/rbac.yaml"
+        ),
+    ]
+
+
+def test_a_fault_that_nobody_could_see_is_refused() -> None:
+    """To watch nodes proves that one was drained; that pods were deleted is seen without."""
+    watch = Permission(group="", resource="nodes", verb="watch", namespaced=False)
+
+    assert refused(DELETE, replace(DRAIN, at_s=30.0, until_s=40.0), denied=frozenset({("", watch)})) == [
+        (
+            f"{AT} 'drain': the account may not watch nodes, "
+            "which the fault, its undo or its proof needs; allow it, see deploy/rbac.yaml"
         ),
     ]
 
@@ -272,37 +285,48 @@ def test_what_else_a_node_takes_with_it_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "tolerations", "power", "floor"),
+    ("version", "toleration", "power", "floor"),
     [
-        ((1, 31), [], False, "340 s (40 s until it gives the node up, 300 s that its pods tolerate)"),
-        ((1, 33), [], False, "350 s (50 s until it gives the node up, 300 s that its pods tolerate)"),
-        ((1, 33), [30], False, "80 s (50 s until it gives the node up, 30 s that its pods tolerate)"),
-        ((1, 32), [5], True, "9 s (4 s until it gives the node up, 5 s that its pods tolerate)"),
+        ((1, 31), {"tolerationSeconds": 300}, False, "340 s (40 s until it gives the node up, 300 s that its"),
+        ((1, 33), {"tolerationSeconds": 300}, False, "350 s (50 s until it gives the node up, 300 s that its"),
+        ((1, 33), {"tolerationSeconds": 30}, False, "80 s (50 s until it gives the node up, 30 s that its"),
+        ((1, 33), {"tolerationSeconds": 0}, False, "50 s (50 s until it gives the node up, 0 s that its"),
+        ((1, 33), {"key": "other"}, False, "50 s (50 s until it gives the node up, 0 s that its"),
+        ((1, 32), {"tolerationSeconds": 5}, True, "9 s (4 s until it gives the node up, 5 s that its"),
     ],
 )
 def test_how_long_kubernetes_takes_at_least_is_said_before(
     version: tuple[int, int],
-    tolerations: list[int],
+    toleration: dict[str, object],
     power: bool,  # noqa: FBT001
     floor: str,
 ) -> None:
     """A fault that ends before is told that nothing will be seen."""
-    pods = [dict(one) for one in SHOP]
-    for one in pods:
-        taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
-        one["spec"] = one["spec"] | {"tolerations": [taint | {"tolerationSeconds": s} for s in tolerations]}
-    seen = cluster(*pods, version=version)
+    seen = cluster(*tolerating(toleration), version=version)
     if power:
         nodes = tuple(
             one | {"metadata": one["metadata"] | {"annotations": {"lch.dev/power": "on"}}} for one in seen.nodes
         )
         seen = replace(seen, nodes=nodes)
-    said = f"fault 'outage': Kubernetes replaces no pod of a lost node before {floor}"
+    said = f"fault 'outage': Kubernetes replaces no pod of a lost node before {floor} pods tolerate)"
 
     assert checked("failover_floor", replace(OUTAGE, until_s=370.0), seen=seen) == [(True, said)]
     late = "; the fault lasts 3 s, so none will be seen"
     assert checked("failover_floor", replace(OUTAGE, until_s=13.0), seen=seen) == [(False, said + late)]
     assert checked("failover_floor", DRAIN, seen=seen) == []
+
+
+def test_pods_that_tolerate_a_lost_node_for_ever_are_never_replaced() -> None:
+    said = "Kubernetes replaces no pod of a lost node at all, for its pods tolerate that for ever"
+    assert checked("failover_floor", replace(OUTAGE, until_s=370.0), seen=cluster(*tolerating({}))) == [
+        (False, f"fault 'outage': {said}; the fault lasts 360 s, so none will be seen")
+    ]
+
+
+def tolerating(toleration: dict[str, object]) -> list[dict[str, Any]]:
+    """The shop's pods, with one toleration."""
+    taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}
+    return [one | {"spec": one["spec"] | {"tolerations": [taint | toleration]}} for one in SHOP]
 
 
 # -- which cluster ----------------------------------------------------------------------------------------------------

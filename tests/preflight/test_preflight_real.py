@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cluster_before import CLUSTER, planned
 from kube_doubles import kubeconfig, plan
+from plan_values import at
 
 from harness import sandbox
 from harness.drivers.chaos.driver import resolved
@@ -88,8 +89,8 @@ def test_a_real_outage_is_told_what_it_can_at_best_show(cluster: sandbox.Endpoin
 
 
 def test_all_problems_come_back_with_their_places(cluster: sandbox.Endpoints) -> None:
-    nothing = planned("nothing", selector="app=shop,no=pod", line=4, at_s=30.0, until_s=40.0)
-    most = planned("most", max_targets=5, line=7, at_s=30.0, until_s=40.0)
+    nothing = planned("nothing", selector="app=shop,no=pod", source=at(4), at_s=30.0, until_s=40.0)
+    most = planned("most", max_targets=5, source=at(7), at_s=30.0, until_s=40.0)
 
     with pytest.raises(PlanError) as caught:
         look(cluster, CUT, nothing, most)
@@ -121,7 +122,7 @@ def test_what_the_account_may_not_do_is_refused(cluster: sandbox.Endpoints, api:
     assert [one.what for one in caught.value.problems] == [
         (
             "the account may not delete networkpolicies.networking.k8s.io in namespace 'shop', "
-            "which the fault or its undo needs; allow it, see deploy/rbac.yaml"
+            "which the fault, its undo or its proof needs; allow it, see deploy/rbac.yaml"
         )
     ]
 

@@ -250,6 +250,23 @@ def test_more_nodes_than_allowed_are_refused_and_so_are_all() -> None:
     ]
 
 
+def test_nodes_that_are_out_at_the_same_time_count_together() -> None:
+    """Drawn ones may be any; those of one zone are the same ones; what is over by then does not count."""
+    drain = nodes_out(max_targets=1, at_s=15.0, until_s=30.0)
+    drained, named = replace(drain, name="drain"), nodes_out(configuration={"node": "node-b"})
+    allowed = replace(CLUSTER, max_nodes=1)
+
+    assert refused(named, allowed=allowed, faults=[named, drained]) == [
+        (
+            "would take out 2 nodes (node-a, node-b, node-c) together with 'drain', at most 1 allowed; "
+            "take fewer, or raise cluster.max_nodes in the service file"
+        )
+    ]
+    later, cut = replace(drained, at_s=20.0), zone_cut(zone="b")
+    for others in ([later], [replace(named, name="again")], [cut]):
+        assert frozen(named, [named, *others], cluster(*SHOP), allowed).nodes == ("node-b",)
+
+
 # -- deployments ------------------------------------------------------------------------------------------------------
 
 

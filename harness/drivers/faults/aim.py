@@ -43,13 +43,13 @@ def aimed(act: Act, selector: str, max_share: object = None) -> Aim:
     return Aim(everyone=everyone, matched=matched, radius=followed.narrowed(max_share), frozen=known is not None)
 
 
-def in_zone(act: Act, pods: tuple[Obj, ...], zone: str) -> tuple[Obj, ...]:
-    """Those of the pods that are in the zone; all without a zone. Raises DriverError when none is."""
+def in_zone(act: Act, pods: tuple[Obj, ...], zone: str, *, some: bool) -> tuple[Obj, ...]:
+    """Those of the pods that are in the zone; all without a zone. DriverError when there must be `some` and is none."""
     if not zone:
         return pods
     zones = zones_of(act.api.items(NODES_PATH))
     inside = tuple(pod for pod in pods if zone_of(pod, zones) == zone)
-    if not inside:
+    if some and not inside:
         known = ", ".join(sorted({zone_of(pod, zones) for pod in pods} - {""})) or "none known"
         raise DriverError(f"no matching pod is in zone '{zone}'; their zones: {known}")
     return inside

@@ -116,6 +116,8 @@ def between_zones(act: Act, zone: str, selector: str, role: str, effect: Obj) ->
     Raises DriverError or ActivityFailed when that does not succeed, after taking back what was created.
     """
     zoned = seen_from(act, zone, selector)
+    if not zoned.others:
+        raise DriverError(f"zone '{zone}': no zone is known of any other pod in namespace '{act.namespace}'")
     job = act.dead_man()
     with taken_back(lambda: recovered(act, zone, role)):
         made = [_created(act, zone, other, role, effect, job) for other in zoned.others]

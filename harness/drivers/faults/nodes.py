@@ -73,11 +73,11 @@ def drain_nodes(
         ask = Ask(count=len(fit)) if node or zone else asked(count)
         limits = aim.radius if aim.frozen else replace(aim.radius, nodes=around((), fit).nodes, max_nodes=len(fit))
         chosen = limits.choose_nodes(ask, fit, Random(seed))
-        evicted = _evictable(act, chosen)
         _require_room(nodes, chosen)
-        _require_allowed(aim, evicted)
+        _require_allowed(aim, _evictable(act, chosen))
         for one in chosen:
             act.change(node_path(name_of(one)), [Change(path=("spec", "unschedulable"), ours=True, role=DRAIN)])
+        evicted = _evictable(act, chosen)  # again: from here on none can come
         _evict(act, evicted, timeout_s)
         act.wait_gone(evicted, GONE_S + _longest_grace_s(evicted))
         return {"nodes": sorted(map(name_of, chosen)), "evicted": sorted(map(_full_name, evicted))}

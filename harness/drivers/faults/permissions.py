@@ -18,7 +18,9 @@ from typing import Any
 
 import yaml
 
-ROOM = "harness.drivers.faults."
+from harness.plan.actions import ROOM
+from harness.plan.model import Observe
+
 ACCOUNT = "load-chaos-harness"  # the service account
 SYSTEM = "lch-system"  # its namespace, and the reaper's
 SERVICE_NAMESPACE = "shop"
@@ -70,7 +72,7 @@ _HEAL_ZONE = (
 )
 _RESTORE_NETWORK = (*_may("list delete", _MESH, "networkchaos"), *_LET_GO)
 _BY_MESH = (*_DEAD_MAN, *_may("create get", _MESH, "networkchaos"), *_LIST_PODS, *_LIST_NODES, *_RESTORE_NETWORK)
-_ZONE_OUTAGE = (*_MARK_NODES, *_LIST_PODS)
+_ZONE_OUTAGE = (*_MARK_NODES, *_AIM)
 
 IDENTITY = _may("get", "", "namespaces", namespaced=False, name="kube-system")
 """To tell the cluster that was named from any other."""
@@ -130,10 +132,25 @@ ACTIONS: Mapping[str, tuple[Permission, ...]] = MappingProxyType(
 )
 """What each action asks for, by its module and name within this room."""
 
+_SEE_PODS = _may("list watch", "", "pods")
+_SEE_DEPLOYMENTS = _may("list watch", _APPS, "deployments")
+_SEE_PATHS = (*_may("create get list delete", "", "pods"), *_may("get", "", "pods/log"))  # by canaries
+
+PROOF: Mapping[Observe, tuple[Permission, ...]] = MappingProxyType(
+    {
+        Observe.PODS_REPLACED: _SEE_PODS,
+        Observe.NODES_OUT: (*_SEE_PODS, *_may("list watch", "", "nodes", namespaced=False)),
+        Observe.ROLLED_OUT: (*_SEE_PODS, *_SEE_DEPLOYMENTS, *_may("list watch", _APPS, "replicasets")),
+        Observe.SCALED_DOWN: _SEE_DEPLOYMENTS,
+        Observe.ZONE_CUT: _SEE_PATHS,
+        Observe.PATHS_DEGRADED: _SEE_PATHS,
+    }
+)
+"""To see that a fault took effect, and that it is gone."""
+
 _WATCH = "get list watch"
 _OBSERVER = (
     *_may(_WATCH, "", "pods"),
-    *_may("get", "", "pods/log"),
     *_may(_WATCH, "", "services"),
     *_may(_WATCH, "", "events"),
     *_may(_WATCH, "discovery.k8s.io", "endpointslices"),
@@ -142,7 +159,7 @@ _OBSERVER = (
     *_may(_WATCH, _LEASES, "leases"),
 )
 _CANARIES = (
-    *_may("create get list delete", "", "pods"),
+    *_SEE_PATHS,
     *_may("create get list watch patch delete", _BATCH, "jobs"),  # a change of theirs measures how late the watch is
 )
 _PREFLIGHT = (  # beside what the faults themselves ask for

@@ -96,7 +96,7 @@ def _round(
     touched: Counter[str] | None = None,
 ) -> list[Obj]:
     """One round of deletions; the pods that it deleted."""
-    among = in_zone(act, aim.matched, zone)
+    among = in_zone(act, aim.matched, zone, some=touched is None)
     chosen = aim.radius.choose(ask, among=among, everyone=aim.everyone, draw=draw, touched=touched)
     deleted = [pod for pod in chosen if delete_one(act, pod, grace_s)]
     if touched is None and not deleted:

@@ -225,6 +225,27 @@ def around(pods: Iterable[Obj], nodes: Iterable[Obj] = ()) -> Radius:
     )
 
 
+def taken_at_once(deployment: Obj) -> int:
+    """How many pods a rollout of the deployment may take away before others have taken their place."""
+    strategy, size = deployment["spec"].get("strategy") or {}, replicas_of(deployment)
+    if strategy.get("type") == "Recreate":
+        return size
+    rolling = strategy.get("rollingUpdate") or {}
+    unavailable = _part(rolling.get("maxUnavailable", "25%"), size)
+    # The controller allows one, where nothing may be above nor below the number (deployment/util, ResolveFenceposts).
+    return unavailable or (1 if rolling.get("maxSurge", "25%") in (0, "0%") else 0)
+
+
+def replicas_of(deployment: Obj) -> int:
+    """How many pods the deployment is to have."""
+    return int(deployment["spec"].get("replicas", 1))
+
+
+def _part(written: int | str, whole: int) -> int:
+    """A number, or a percentage rounded down."""
+    return whole * int(written.removesuffix("%")) // 100 if isinstance(written, str) else int(written)
+
+
 def _ended(pod: Obj) -> bool:
     """Whether the pod is on its way out, or has done its work: no longer one of its workload's."""
     return bool(pod["metadata"].get("deletionTimestamp")) or pod.get("status", {}).get("phase") in _FINISHED

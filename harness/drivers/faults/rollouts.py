@@ -9,8 +9,7 @@ that is changed back is the former one, so the Deployment goes back to its forme
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from harness.drivers.faults.act import Act, Secrets, acting
 from harness.drivers.faults.aim import Aim, aimed
 from harness.drivers.faults.marks import Change
+from harness.drivers.faults.radius import replicas_of, taken_at_once
 from harness.drivers.kubernetes.client import ApiError
 from harness.drivers.kubernetes.objects import Obj, deployments_path, labels_of, name_of, running, selects, uid_of
 from harness.errors import DriverError
@@ -128,7 +128,7 @@ def scale(
     """
     with acting(namespace, run, ttl_s, secrets) as act:
         aim, found = _targeted(act, deployment, selector)
-        before, wanted = _replicas(found), int(replicas)
+        before, wanted = replicas_of(found), int(replicas)
         if not 0 <= wanted < before:
             raise DriverError(f"deployment '{deployment}' has {before} replicas; {replicas} is not fewer, from 0 on")
         aim.radius.require_count(before - wanted, before)
@@ -176,24 +176,8 @@ def _rollable(act: Act, name: str, selector: str) -> Obj:
     aim, found = _targeted(act, name, selector)
     if found["spec"].get("paused"):
         raise DriverError(f"deployment '{name}' is paused, so nothing would roll out; resume it")
-    aim.radius.require_count(taken_at_once(found), _replicas(found))
+    aim.radius.require_count(taken_at_once(found), replicas_of(found))
     return found
-
-
-def taken_at_once(deployment: Obj) -> int:
-    """How many pods a rollout of the deployment may take away before others have taken their place."""
-    spec, size = deployment["spec"], _replicas(deployment)
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type") == "Recreate":
-        return size
-    rolling = strategy.get("rollingUpdate") or {}
-    unavailable = _part(rolling.get("maxUnavailable", "25%"), size, math.floor)
-    # The controller allows one, where nothing may be above nor below the number (deployment/util, ResolveFenceposts).
-    return unavailable or (0 if _part(rolling.get("maxSurge", "25%"), size, math.ceil) else 1)
-
-
-def _part(value: int | str, whole: int, rounded: Callable[[float], int]) -> int:
-    return rounded(int(value.removesuffix("%")) * whole / 100) if isinstance(value, str) else int(value)
 
 
 def _container(deployment: Obj, name: str) -> tuple[int, Obj]:
@@ -241,7 +225,7 @@ def _complete(deployment: Obj | None) -> bool:
         return True
     status = deployment.get("status") or {}
     counts = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")}
-    return status.get("observedGeneration", 0) >= _generation(deployment) and counts == {_replicas(deployment)}
+    return status.get("observedGeneration", 0) >= _generation(deployment) and counts == {replicas_of(deployment)}
 
 
 def _found(act: Act, path: str) -> Obj | None:
@@ -255,10 +239,6 @@ def _found(act: Act, path: str) -> Obj | None:
 
 def _containers(deployment: Obj) -> Sequence[Obj]:
     return list(deployment["spec"]["template"]["spec"]["containers"])
-
-
-def _replicas(deployment: Obj) -> int:
-    return int(deployment["spec"].get("replicas", 1))
 
 
 def _generation(deployment: Obj) -> int:

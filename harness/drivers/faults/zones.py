@@ -15,8 +15,9 @@ stopped only a command starts again: by the rollback, the watchdog, or `harness 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.drivers.faults import command, radius
@@ -32,6 +33,7 @@ from harness.drivers.kubernetes.objects import (
     PROMETHEUS,
     REAPER,
     RUN,
+    STOPPED,
     ZONE,
     Obj,
     controller_of,
@@ -41,6 +43,7 @@ from harness.drivers.kubernetes.objects import (
     node_path,
     pods_path,
     ready,
+    replica_sets_path,
     running,
     terminating,
     uid_of,
@@ -50,11 +53,11 @@ from harness.errors import DriverError
 __all__ = ["empty_zone", "reopen_zone", "start_zone", "stop_zone", "taint_zone", "untaint_zone"]
 
 OUTAGE = "lch.dev/zone-outage"  # the taint of an announced outage; its value is the run
-STOPPED = "lch.dev/stopped-by"  # annotation of a node that a command stopped: by which run
 EVICT_S = 45.0  # for pods to begin to end; they have their own grace to end in
 GONE_S = 30.0
 STOP_S = 120.0  # for Kubernetes to notice that a node is gone: 40-50 s by default
 START_S = 240.0
+WATCHED_START_S = 15.0  # less than the harness gives all rollbacks of a fault
 AT_ONCE = 16  # requests
 
 _TAINTED, _EMPTIED, _STOPPED = "zone-taint", "zone-empty", "zone-stop"  # roles of changes, each followed by the zone
@@ -70,24 +73,16 @@ class Zone:
 
 
 def taint_zone(
-    *,
-    zone: str,
-    namespace: str,
-    selector: str,
-    max_nodes: int | None = None,
-    run: str = "manual",
-    ttl_s: int = 120,
-    secrets: Secrets = None,
+    zone: str, namespace: str, selector: str, run: str = "manual", ttl_s: int = 120, *, secrets: Secrets = None
 ) -> dict[str, object]:
     """
     Cordon and taint (NoExecute) the zone's nodes, and wait until the selected pods there have begun to end.
 
     Returns zone, nodes and pods (names). ActivityFailed, and nothing is left behind, when the zone has no node that may
-    be touched, more than `max_nodes` (or the run's cap), when no other zone could take over, or when it holds the only
-    reaper, Prometheus or harness.
+    be touched, or more than the run's cap, when no other zone could take over, or when it holds the only reaper,
+    Prometheus or harness.
     """
-    with acting(namespace, run, ttl_s, secrets) as act:
-        aim = aimed(act, zone, selector, max_nodes)
+    with acting(namespace, run, ttl_s, secrets) as act, _outage(act, zone, selector, _TAINTED) as aim:
         taint = {"key": OUTAGE, "value": act.run, "effect": "NoExecute"}
         changes = [
             Change(path=("spec", "unschedulable"), ours=True, role=_role(_TAINTED, zone)),
@@ -97,10 +92,9 @@ def taint_zone(
         def evicted() -> bool:
             return not [pod for pod in _selected(act, selector, aim) if not terminating(pod)]
 
-        with taken_back(lambda: _restored(act, zone, _TAINTED)):
-            for node in aim.nodes:
-                act.change(node_path(name_of(node)), changes)
-            act.wait(evicted, f"pods of zone '{zone}' evicted; do they tolerate the taint {OUTAGE}?", timeout_s=EVICT_S)
+        for node in aim.nodes:
+            act.change(node_path(name_of(node)), changes)
+        act.wait(evicted, f"pods of zone '{zone}' evicted; do they tolerate the taint {OUTAGE}?", timeout_s=EVICT_S)
         return _told(aim)
 
 
@@ -111,14 +105,7 @@ def untaint_zone(zone: str, namespace: str, run: str = "manual", secrets: Secret
 
 
 def empty_zone(
-    *,
-    zone: str,
-    namespace: str,
-    selector: str,
-    max_nodes: int | None = None,
-    run: str = "manual",
-    ttl_s: int = 120,
-    secrets: Secrets = None,
+    zone: str, namespace: str, selector: str, run: str = "manual", ttl_s: int = 120, *, secrets: Secrets = None
 ) -> dict[str, object]:
     """
     Cordon the zone's nodes and delete the namespace's pods on them at once, without grace; wait until they are gone.
@@ -126,16 +113,15 @@ def empty_zone(
     Pods that nothing would replace elsewhere stay: those of a DaemonSet or of no controller, and our own. The rest is
     as in `taint_zone`.
     """
-    with acting(namespace, run, ttl_s, secrets) as act:
-        aim = aimed(act, zone, selector, max_nodes)
+    with acting(namespace, run, ttl_s, secrets) as act, _outage(act, zone, selector, _EMPTIED) as aim:
         cordon = Change(path=("spec", "unschedulable"), ours=True, role=_role(_EMPTIED, zone))
-        with taken_back(lambda: _restored(act, zone, _EMPTIED)):
-            for node in aim.nodes:
-                act.change(node_path(name_of(node)), [cordon])
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                list(pool.map(lambda pod: _deleted(act, pod), aim.pods))
-            act.wait_gone(aim.pods, GONE_S)
-        return _told(aim)
+        for node in aim.nodes:
+            act.change(node_path(name_of(node)), [cordon])
+        closed = aimed(act, zone, selector)  # again: from here on no pod can come
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda pod: _deleted(act, pod), closed.pods))
+        act.wait_gone(closed.pods, GONE_S)
+        return _told(closed)
 
 
 def reopen_zone(zone: str, namespace: str, run: str = "manual", secrets: Secrets = None) -> dict[str, object]:
@@ -150,7 +136,7 @@ def stop_zone(
     namespace: str,
     selector: str,
     stop: Sequence[str] = (),
-    max_nodes: int | None = None,
+    start: Sequence[str] = (),
     run: str = "manual",
     ttl_s: int = 120,
     secrets: Secrets = None,
@@ -160,29 +146,22 @@ def stop_zone(
 
     By their annotation `lch.dev/power` if all have it, else by `stop`, a program and its arguments, once for each node,
     with {node} and {provider_id} filled in; what it stopped before it failed, the rollback starts. ActivityFailed with
-    neither. The rest is as in `taint_zone`.
+    neither, or when a command could not be run: also `start`, which the rollback has to be given. The rest is as in
+    `taint_zone`.
     """
-    with acting(namespace, run, ttl_s, secrets) as act:
-        aim = aimed(act, zone, selector, max_nodes)
-        switch = all(POWER in _annotations(node) for node in aim.nodes)
-        if not switch and not stop:
-            raise DriverError(
-                f"zone '{zone}': its nodes have no annotation {POWER}, and no command to stop them is given; "
-                "give `stop` (and `start` in the rollback), such as [my-cloud, stop, '{node}']"
-            )
-        with taken_back(lambda: _restored(act, zone, _STOPPED)):
-            if switch:
-                off = Change(path=("metadata", "annotations", POWER), ours="off", role=_role(_STOPPED, zone))
-                for node in aim.nodes:
-                    act.change(node_path(name_of(node)), [off])
-            else:
-                _stop_each(act, aim.nodes, stop)
-            names = {name_of(node) for node in aim.nodes}
-            act.wait(
-                lambda: not [node for node in act.api.items(NODES_PATH) if name_of(node) in names and ready(node)],
-                f"nodes of zone '{zone}' seen to be gone",
-                timeout_s=STOP_S,
-            )
+    with acting(namespace, run, ttl_s, secrets) as act, _outage(act, zone, selector, _STOPPED) as aim:
+        if all(POWER in _annotations(node) for node in aim.nodes):
+            off = Change(path=("metadata", "annotations", POWER), ours="off", role=_role(_STOPPED, zone))
+            for node in aim.nodes:
+                act.change(node_path(name_of(node)), [off])
+        else:
+            _stop_each(act, aim, stop, start)
+        names = {name_of(node) for node in aim.nodes}
+        act.wait(
+            lambda: not [node for node in act.api.items(NODES_PATH) if name_of(node) in names and ready(node)],
+            f"nodes of zone '{zone}' seen to be gone",
+            timeout_s=STOP_S,
+        )
         return _told(aim)
 
 
@@ -192,7 +171,9 @@ def start_zone(
     """
     Undo `stop_zone` of the same zone and run, and wait until the nodes are ready; fine when nothing is (left) stopped.
 
-    `start` is the command for nodes that `stop` stopped. ActivityFailed when they are not ready after 240 seconds.
+    `start` is the command for nodes that `stop` stopped. Returns which nodes, and whether they are ready: under the
+    harness, whose observer waits for the same, nodes that take longer to start are no undo that failed. Else
+    ActivityFailed when they are not ready after 240 seconds.
     """
     with acting(namespace, run, 0, secrets) as act:
         switched = _restored(act, zone, _STOPPED)
@@ -202,17 +183,21 @@ def start_zone(
         if not act.dry:
             command.for_each(start, stopped)
         names = {name_of(node) for node in stopped} | {name.removeprefix("node/") for name in switched}
-        act.wait(
-            lambda: all(ready(node) for node in _nodes(act, zone) if name_of(node) in names),
-            f"nodes of zone '{zone}' ready",
-            timeout_s=START_S,
-        )
+        back = _back(act, zone, names)
         for node in stopped:
             act.api.patch(node_path(name_of(node)), {"metadata": {"annotations": {STOPPED: None}}})
-        return {"zone": zone, "undone": sorted(f"node/{name}" for name in names)}
+        return {"zone": zone, "undone": sorted(f"node/{name}" for name in names), "ready": back}
 
 
-def aimed(act: Act, zone: str, selector: str, max_nodes: int | None) -> Zone:
+@contextmanager
+def _outage(act: Act, zone: str, selector: str, role: str) -> Iterator[Zone]:
+    """What an outage is about to hit; what was changed under that role is changed back when it fails inside."""
+    aim = aimed(act, zone, selector)
+    with taken_back(lambda: _restored(act, zone, role)):
+        yield aim
+
+
+def aimed(act: Act, zone: str, selector: str) -> Zone:
     """What an outage of the zone may hit, by the frozen targets and the caps. DriverError when there must be none."""
     if not selector.strip():
         raise DriverError("the selector is empty, which would match every pod; write one")
@@ -221,13 +206,13 @@ def aimed(act: Act, zone: str, selector: str, max_nodes: int | None) -> Zone:
     everyone = act.api.items(pods_path(act.namespace))
     on = {name_of(node) for node in there}
     hit = [pod for pod in everyone if node_of(pod) in on]
-    known = radius.frozen(os.environ) or radius.around(hit, there)
+    limits = radius.frozen(os.environ) or radius.around(hit, there)
+    known = limits.following(act.api.items(replica_sets_path(act.namespace)))
     taken = tuple(node for node in there if uid_of(node) in known.nodes)
     names = {name_of(node) for node in taken}
     pods = tuple(pod for pod in hit if node_of(pod) in names and known.holds(pod) and _replaced(pod))
     aim = Zone(name=zone, nodes=taken, pods=pods)
-    cap = known.max_nodes if max_nodes is None else min(known.max_nodes, int(max_nodes))
-    _require_allowed(aim, cap, len(there))
+    _require_allowed(aim, known.max_nodes, len(there))
     _require_rest(act, zone, nodes)
     if not _selected(act, selector, aim):
         raise DriverError(f"zone '{zone}': selector '{selector}' matches no running pod there; nothing would be lost")
@@ -281,12 +266,33 @@ def _deleted(act: Act, pod: Obj) -> None:
             raise
 
 
-def _stop_each(act: Act, nodes: Sequence[Obj], stop: Sequence[str]) -> None:
+def _stop_each(act: Act, aim: Zone, stop: Sequence[str], start: Sequence[str]) -> None:
+    if not (stop and start):
+        raise DriverError(
+            f"zone '{aim.name}': its nodes have no annotation {POWER}; give the commands `stop` and `start`, such as "
+            "[my-cloud, stop, '{node}']"
+        )
     command.require(stop)
-    for node in nodes:  # said on the node first: whoever finds it stopped can tell by whom
+    command.require(start)  # before anything is stopped that nothing could start
+    for node in aim.nodes:  # said on the node first: whoever finds it stopped can tell by whom
         act.api.patch(node_path(name_of(node)), {"metadata": {"annotations": {STOPPED: act.run}}})
     if not act.dry:
-        command.for_each(stop, nodes)
+        command.for_each(stop, aim.nodes)
+
+
+def _back(act: Act, zone: str, names: set[str]) -> bool:
+    """Wait for the nodes to be ready; whether they are. DriverError when not, and nobody else is watching them."""
+    try:
+        act.wait(
+            lambda: all(ready(node) for node in _nodes(act, zone) if name_of(node) in names),
+            f"nodes of zone '{zone}' ready",
+            timeout_s=WATCHED_START_S if act.leased else START_S,
+        )
+    except DriverError:
+        if act.leased:
+            return False
+        raise
+    return True
 
 
 def _nodes(act: Act, zone: str) -> list[Obj]:

@@ -7,11 +7,12 @@ Pure. A check yields a PreflightChecked (not ok: a warning) or a Problem, which 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from harness.drivers.faults.permissions import HOLD, IDENTITY, SWEEP, Permission, needed
+from harness.drivers.faults.permissions import HOLD, IDENTITY, PROOF, SWEEP, Permission, needed
 from harness.drivers.kubernetes.objects import (
     HARNESS,
     POWER,
@@ -43,7 +44,6 @@ Action = tuple[str, str]
 
 UNREACHABLE = "node.kubernetes.io/unreachable"
 GRACE_S, GRACE_BEFORE_1_32_S, GRACE_SANDBOX_S = 50, 40, 4  # node-monitor-grace-period, as it is by default
-TOLERATION_S = 300  # what the admission plugin DefaultTolerationSeconds gives pods that say nothing
 REAL_OUTAGE: Action = ("harness.drivers.faults.zones", "stop_zone")
 
 
@@ -98,13 +98,13 @@ def scopes(faults: Sequence[Fault]) -> list[Scope]:
 
 
 def permissions(faults: Sequence[Fault], denied: frozenset[Scope]) -> Iterator[Finding]:
-    """Method and undo of every fault must be allowed; what is not is named at the fault that needs it."""
+    """Method, undo and proof of every fault must be allowed; what is not is named at the fault that needs it."""
     for fault in faults:
         scopes_of_fault = _needed(fault, faults)
         missing = [scope for scope in scopes_of_fault if scope in denied]
         for namespace, permission in missing:
             where = f" in namespace '{namespace}'" if namespace else ""
-            what = f"the account may not {permission}{where}, which the fault or its undo needs"
+            what = f"the account may not {permission}{where}, which the fault, its undo or its proof needs"
             yield problem(fault, f"{what}; allow it, see deploy/rbac.yaml")
         unknown = [f"{module}.{name}" for module, name in actions_of(fault) if needed(module, name) is None]
         if unknown:
@@ -113,17 +113,18 @@ def permissions(faults: Sequence[Fault], denied: frozenset[Scope]) -> Iterator[F
             )
             yield PreflightChecked(check="permissions", ok=False, detail=detail)
         elif not missing:
-            detail = f"fault '{fault.name}': all {len(scopes_of_fault)} that it and its undo need are there"
+            detail = f"fault '{fault.name}': all {len(scopes_of_fault)} that it, its undo and its proof need are there"
             yield PreflightChecked(check="permissions", ok=True, detail=detail)
 
 
 def _needed(fault: Fault, faults: Sequence[Fault]) -> list[Scope]:
-    """What the fault's actions ask for; for the first fault of a namespace also what any run asks for there."""
+    """What the fault and its proof ask for; for the first fault of a namespace also what any run asks for there."""
     space = fault.experiment.namespace
     first = next(one for one in faults if one.experiment.namespace == space)
     general = (*IDENTITY, *HOLD, *SWEEP) if fault is first else ()
     known = chain.from_iterable(needed(*action) or () for action in actions_of(fault))
-    return list(dict.fromkeys((space if one.namespaced else "", one) for one in (*known, *general)))
+    asked = (*known, *PROOF[fault.experiment.observe], *general)
+    return list(dict.fromkeys((space if one.namespaced else "", one) for one in asked))
 
 
 # -- what would defeat the fault, or be defeated by it ----------------------------------------------------------------
@@ -252,11 +253,12 @@ def failover_floor(case: Case) -> Iterator[Finding]:
     """
     if REAL_OUTAGE not in actions_of(case.fault):
         return
-    grace_s, tolerated_s = _grace_s(case), min(map(_tolerated_s, case.pods), default=TOLERATION_S)
+    grace_s, tolerated_s = _grace_s(case), min(map(_tolerated_s, case.pods), default=math.inf)
     floor_s, hold_s = grace_s + tolerated_s, case.fault.until_s - case.fault.at_s
-    detail = (
-        f"fault '{case.fault.name}': Kubernetes replaces no pod of a lost node before {floor_s} s "
-        f"({grace_s} s until it gives the node up, {tolerated_s} s that its pods tolerate)"
+    detail = f"fault '{case.fault.name}': Kubernetes replaces no pod of a lost node " + (
+        "at all, for its pods tolerate that for ever"
+        if math.isinf(floor_s)
+        else f"before {floor_s:g} s ({grace_s} s until it gives the node up, {tolerated_s:g} s that its pods tolerate)"
     )
     late = "" if floor_s < hold_s else f"; the fault lasts {hold_s:g} s, so none will be seen"
     yield PreflightChecked(check="failover_floor", ok=not late, detail=detail + late)
@@ -269,11 +271,12 @@ def _grace_s(case: Case) -> int:
     return GRACE_S if case.seen.version >= (1, 32) else GRACE_BEFORE_1_32_S
 
 
-def _tolerated_s(pod: Obj) -> int:
+def _tolerated_s(pod: Obj) -> float:
+    """How long the pod stays bound to a node that cannot be reached (TaintManager): for ever where no time is given."""
     for one in pod["spec"].get("tolerations") or ():
         if one.get("key") in (UNREACHABLE, None, "") and one.get("effect") in ("NoExecute", None, ""):
-            return int(one.get("tolerationSeconds") or TOLERATION_S)
-    return TOLERATION_S
+            return float(max(0, one.get("tolerationSeconds", math.inf)))
+    return 0
 
 
 def identity(cluster: Cluster, uid: str, url: str) -> PreflightChecked:

@@ -7,12 +7,12 @@ Pure: what was read from the cluster, and the plan's caps, in; the frozen list o
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.drivers.faults.radius import Ask, taken_at_once
 from harness.drivers.kubernetes.objects import RUN, Obj, controller_of, labels_of, name_of, node_of, selects, uid_of
 from harness.drivers.preflight.seen import Seen
 from harness.errors import PlanError, Problem
@@ -44,7 +44,7 @@ def frozen(fault: Fault, faults: Sequence[Fault], seen: Seen, cluster: Cluster) 
     wrong = list(_forbidden(fault, faults, cluster)) or list(_missing(fault, seen))
     if not wrong:
         touched = _touched(fault.experiment, seen)
-        wrong = list(_beyond(fault.experiment, touched, seen, cluster))
+        wrong = [*_too_many_nodes(fault, faults, seen, cluster), *_beyond(fault.experiment, touched, seen, cluster)]
     if wrong:
         raise PlanError(tuple(problem(fault, what) for what in wrong))
     return _frozen(fault, touched, seen)
@@ -98,12 +98,12 @@ def _zones_with(fault: Fault, faults: Sequence[Fault]) -> set[str]:
     """The zones that faults on zones are about at some moment of this one, its own included; empty if it is on none."""
     if not _on_zone(fault.experiment):
         return set()
-    return {
-        other.experiment.zone or ""
-        for other in faults
-        if _on_zone(other.experiment)
-        if other is fault or (other.at_s < fault.until_s and fault.at_s < other.until_s)
-    }
+    return {other.experiment.zone or "" for other in faults if _on_zone(other.experiment) and _meet(fault, other)}
+
+
+def _meet(fault: Fault, other: Fault) -> bool:
+    """Whether both are on at some moment; a fault meets itself."""
+    return other is fault or (other.at_s < fault.until_s and fault.at_s < other.until_s)
 
 
 def _on_zone(asked: Experiment) -> bool:
@@ -191,9 +191,8 @@ def _asked_for(asked: Experiment, available: int) -> int:
     configuration = configuration_of(asked)
     if configuration.get("lease"):
         return 1  # its holder
-    share = share_of(configuration.get("share"))
-    wanted = math.ceil(share * available - _ROUNDING) if share is not None else asked.max_targets
-    return available if wanted is None else min(wanted, available)
+    count = available if asked.max_targets is None else asked.max_targets
+    return min(Ask(count=count, share=share_of(configuration.get("share"))).of(available), available)
 
 
 def _on_nodes(asked: Experiment, inside: Sequence[Obj], seen: Seen) -> _Touched:
@@ -243,22 +242,7 @@ def _of_deployment(asked: Experiment, seen: Seen) -> _Touched:
     pods = _pods_of(deployment, asked, seen)
     if asked.observe is Observe.SCALED_DOWN:
         return _at_once(pods, max(len(pods) - _replicas_wanted(asked), 0), seen)
-    return _at_once(pods, min(_down_at_once(deployment, len(pods)), len(pods)), seen)
-
-
-def _down_at_once(deployment: Obj, running: int) -> int:
-    """How many pods a rollout takes away before others have taken their place (Kubernetes, "Deployments", strategy)."""
-    strategy = deployment["spec"].get("strategy") or {}
-    if strategy.get("type") == "Recreate":
-        return running
-    rolling, replicas = strategy.get("rollingUpdate") or {}, int(deployment["spec"].get("replicas", 1))
-    down = _part(rolling.get("maxUnavailable", "25%"), replicas)
-    return down or (0 if rolling.get("maxSurge", "25%") not in (0, "0%") else 1)
-
-
-def _part(written: int | str, whole: int) -> int:
-    """A number, or a percentage rounded down."""
-    return whole * int(written.removesuffix("%")) // 100 if isinstance(written, str) else int(written)
+    return _at_once(pods, min(taken_at_once(deployment), len(pods)), seen)
 
 
 def _replicas_wanted(asked: Experiment) -> int:
@@ -281,16 +265,26 @@ def workload_of(pod: Obj, seen: Seen) -> str | None:
 # -- what would be too much -----------------------------------------------------------------------------------------
 
 
+def _too_many_nodes(fault: Fault, faults: Sequence[Fault], seen: Seen, cluster: Cluster) -> Iterator[str]:
+    """Nodes stay out while their fault lasts, so those of faults that meet count together."""
+    if fault.experiment.observe is not Observe.NODES_OUT:
+        return
+    others = [other for other in faults if other is not fault and _meet(fault, other)]
+    others = [other for other in others if other.experiment.observe is Observe.NODES_OUT]
+    met = [_touched(one.experiment, seen) for one in (fault, *others)]
+    certain = {node for one in met if one.nodes_at_once == len(one.nodes) for node in one.nodes}
+    count = len(certain) + sum(one.nodes_at_once for one in met if one.nodes_at_once < len(one.nodes))
+    if count > cluster.max_nodes:
+        names = ", ".join(sorted({node for one in met for node in one.nodes}))
+        meanwhile = f" together with {' and '.join(repr(other.name) for other in others)}" if others else ""
+        remedy = "take fewer, or raise cluster.max_nodes in the service file"
+        yield f"would take out {count} nodes ({names}){meanwhile}, at most {cluster.max_nodes} allowed; {remedy}"
+
+
 def _beyond(asked: Experiment, touched: _Touched, seen: Seen, cluster: Cluster) -> Iterator[str]:
     if touched.pods_at_once > cluster.max_pods:
         remedy = "touch fewer, or raise cluster.max_pods in the service file"
         yield f"would touch {touched.pods_at_once} pods, at most {cluster.max_pods} allowed; {remedy}"
-    if touched.nodes_at_once > cluster.max_nodes:
-        remedy = "take fewer, or raise cluster.max_nodes in the service file"
-        yield (
-            f"would take out {touched.nodes_at_once} nodes ({', '.join(touched.nodes)}), "
-            f"at most {cluster.max_nodes} allowed; {remedy}"
-        )
     if asked.observe is Observe.NODES_OUT and not _others_left(asked, touched, seen):
         yield f"would take out every node that bears the service's pods ({', '.join(touched.nodes)}); take fewer"
     if asked.observe not in IN_ZONE:
