@@ -163,8 +163,8 @@ def measured(workers: int, seconds: int) -> tuple[Played, float, float, float, f
             playing.stdin.flush()
             try:
                 driver.prepare()
-                assert driver._process is not None  # noqa: SLF001 - whose CPU is asked for
-                master = psutil.Process(driver._process.pid)  # noqa: SLF001
+                assert driver._child is not None  # noqa: SLF001 - whose CPU is asked for
+                master = psutil.Process(driver._child.process.pid)  # noqa: SLF001
                 t0_ns = clock.mono_ns() + S // 2
                 driver.start(t0_ns)
                 clock.wait(t0_ns, ())

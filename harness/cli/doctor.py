@@ -174,7 +174,7 @@ def advice(per_s: float, workers: int, figures: Figures, *, able: bool) -> str:
     """What to do, from the CPU that an arrival costs and the cores there are."""
     cores = os.cpu_count() or 1
     used = sum(share for name, share in figures.cpu.items() if name != "stub")
-    carried = workers * BUSY * figures.sent / STEADY_S / used if used else math.inf
+    carried = min(workers, cores) * BUSY * figures.sent / STEADY_S / used if used else math.inf
     if able:
         return f"{_workers(workers)} can; by their CPU up to about {carried:,.0f}/s of so short a task"
     if figures.cpu["stub"] > BUSY:

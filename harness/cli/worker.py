@@ -15,5 +15,5 @@ def take_part(where: str, token_file: Path | None, wait: str) -> None:
     try:
         wait_s = seconds(wait)
     except UnitError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="--wait") from error
     work(where, token_from(token_file), wait_s=wait_s, say=typer.echo)

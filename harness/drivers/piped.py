@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -72,12 +73,12 @@ class Piped:
                 yield self.lines()
 
     def close(self) -> None:
-        """End the child: its input ends, and after `close_s` seconds it is killed. Idempotent."""
+        """End the child: its input ends, and after `close_s` seconds its whole session is killed. Idempotent."""
         self._out.close()  # it may no longer wait for us to read
         with suppress(BrokenPipeError):
             self._in.close()
         try:
             self.process.wait(self._close_s)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

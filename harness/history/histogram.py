@@ -178,11 +178,14 @@ class Histogram:
             raw = binascii.a2b_base64(text, strict_mode=True)
             cookie, length = _WRAPPING.unpack_from(raw)
             start = zlib.decompressobj().decompress(raw[_WRAPPING.size :], _HEADER.size)
-            inner, words, offset, digits, lowest, _highest, _ratio = _HEADER.unpack(start)
+            inner, words, offset, digits, lowest, highest, _ratio = _HEADER.unpack(start)
         except (binascii.Error, struct.error, zlib.error, ValueError) as error:
             raise RecordError(f"histogram {text[:40]!r}: not an HdrHistogram V2 encoding ({error})") from error
-        if (cookie, inner, offset, digits, lowest) != (_COMPRESSED_COOKIE, _ENCODING_COOKIE, 0, 3, MIN_US):
-            raise RecordError(f"histogram {text[:40]!r}: not V2 with 3 digits from 1; it has {digits} from {lowest}")
+        if (cookie, inner, offset) != (_COMPRESSED_COOKIE, _ENCODING_COOKIE, 0):
+            raise RecordError(f"histogram {text[:40]!r}: not an HdrHistogram V2 encoding (it begins otherwise)")
+        if (digits, lowest, highest) != (3, MIN_US, MAX_US):
+            layout = f"{digits} digits from {lowest} to {highest}"
+            raise RecordError(f"histogram {text[:40]!r}: not of 3 digits from {MIN_US} to {MAX_US}; it has {layout}")
         if len(raw) < _WRAPPING.size + length:
             raise RecordError(f"histogram {text[:40]!r}: cut short, {len(raw)} bytes of {_WRAPPING.size + length}")
         found = cls()

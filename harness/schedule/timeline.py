@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.plan.model import Audit, Fault, Phase, Plan
-from harness.schedule.load import arrivals_before, knots_of
+from harness.schedule.load import arrivals_before, arrivals_of, knots_of, stream_names
 from harness.units import show
 
 Row = tuple[str, str, str, str, str]  # when, what, load level, offered rate, details
@@ -29,9 +29,15 @@ def rows(plan: Plan) -> tuple[Row, ...]:
     blocks = [*_phase_blocks(plan), *(block for fault in plan.faults for block in _fault_blocks(fault))]
     if plan.audit:
         blocks.append((0.0, 0, _audit_rows(plan.audit)))
-    planned = arrivals_before(knots_of(plan), plan.end_s)
-    blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{planned:.0f} arrivals planned")]))
+    blocks.append((plan.end_s, 3, [(show(plan.end_s, "s"), "end", "", "", f"{_planned(plan)} arrivals planned")]))
     return tuple(row for _, _, block in sorted(blocks, key=lambda block: block[:2]) for row in block)
+
+
+def _planned(plan: Plan) -> str:
+    """How many arrivals there are. Poisson arrivals are not drawn for it."""
+    if plan.service.load.arrivals == "poisson":
+        return f"about {arrivals_before(knots_of(plan), plan.end_s):.0f}"
+    return str(sum(arrivals_of(plan, name).total for name in stream_names(plan)))
 
 
 def _phase_blocks(plan: Plan) -> Iterator[_Block]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from harness.history.load import WorkerHealth
 from harness.plan.model import ClientSli, Plan
@@ -34,14 +35,16 @@ def without_stalls(
     """The findings, those that rest on a stall alone made inconclusive."""
     stalls = stalled(health, plan.service.load.limits)
     own = {
-        window.phase.name: [one for one in stalls if window.start_s - 1 <= one.second < window.end_s + 1]
+        window.phase.name: [
+            one for one in stalls if _touched(one).start < window.end_s and window.start_s < _touched(one).stop
+        ]
         for window in windows
     }
     client = {sli.name for sli in plan.service.slis if isinstance(sli, ClientSli)}
     suspect = [one for one in findings if one.sli in client and one.outcome in _BREACHED and own.get(one.phase)]
     if not suspect:
         return tuple(findings)
-    again = {_key(one): one for one in judged_without(_touched(stalls))}
+    again = {_key(one): one for one in judged_without(frozenset(chain.from_iterable(map(_touched, stalls))))}
     return tuple(
         _taken_back(one, again.get(_key(one)), own[one.phase][0]) if one in suspect else one for one in findings
     )
@@ -58,11 +61,10 @@ def stall_checks(checks: Sequence[Check], findings: Sequence[Finding]) -> tuple[
     )
 
 
-def _touched(stalls: Sequence[WorkerHealth]) -> frozenset[int]:
-    """The seconds of a stall, which may have begun earlier than it was noticed, and the next: what waited goes then."""
-    return frozenset(
-        second for one in stalls for second in range(one.second - math.ceil(one.stall_s_max), one.second + 2)
-    )
+def _touched(stall: WorkerHealth) -> range:
+    """The seconds of a stall, which may begin before the one it is told of or end after it, when what waited goes."""
+    reach = math.ceil(stall.stall_s_max)
+    return range(stall.second - reach, stall.second + reach + 1)
 
 
 def _taken_back(finding: Finding, again: Finding | None, stall: WorkerHealth) -> Finding:

@@ -14,28 +14,34 @@ import sys
 from typing import Any
 
 import gevent
+import gevent.socket
+from gevent import monkey
 from locust.env import Environment
 
 from harness.drivers.locust.clients import kept
+from harness.drivers.locust.clients.transport import Dialled, Link
 from harness.drivers.locust.fast import FastUser
 from harness.drivers.locust.outcomes import class_of_event
 
 at = json.loads(sys.argv[1])
 GOOD = f"http://127.0.0.1:{at['good']}"
 TLS = f"https://localhost:{at['tls']}"
-TIMEOUT_S = 0.4
+PATIENCE_S = 60.0
+HASTE = {"network_timeout": 0.4, "connection_timeout": 0.4}
+NEVER_ANSWERED = ("connect_timeout", "not_tls", "hang", "hang_in_body")
 
 
 class Requests(locust.HttpUser):
     host = GOOD
+    network_timeout = PATIENCE_S
 
     def go(self, method: str, url: str, **options: Any) -> Any:
-        return self.client.request(method, url, timeout=TIMEOUT_S, **options)
+        return self.client.request(method, url, timeout=self.network_timeout, **options)
 
 
 class Fast(locust.FastHttpUser):
     host = GOOD
-    network_timeout = connection_timeout = TIMEOUT_S
+    network_timeout = connection_timeout = PATIENCE_S
     insecure = False
 
     def go(self, method: str, url: str, **options: Any) -> Any:
@@ -44,7 +50,7 @@ class Fast(locust.FastHttpUser):
 
 class Ours(FastUser):
     host = GOOD
-    network_timeout = connection_timeout = TIMEOUT_S
+    network_timeout = connection_timeout = PATIENCE_S
 
     def go(self, method: str, url: str, **options: Any) -> Any:
         return self.client.request(method, url, **options)
@@ -84,7 +90,7 @@ def classes(environment: Environment, kind: type[Any]) -> dict[str, object]:
     environment.events.request.add_listener(on_request)
 
     def one(case: str, url: str) -> None:
-        user = kind(environment)
+        user = type("One", (kind,), HASTE if case in NEVER_ANSWERED else {})(environment)
         method = "POST" if case in ("cut", "reset") else "GET"  # geventhttpclient sends a GET again
         if case.startswith("checked"):
             with user.go(method, url, catch_response=True) as answer:
@@ -130,20 +136,23 @@ def ours(environment: Environment) -> dict[str, object]:
     told["kept"] = client.post("/redirect/307/1", data=b"x", allow_redirects=True).text.split("\r\n")[0]
     told["endless"] = facts(client.get("/redirect/301/99", allow_redirects=True))
     away = client.get("/away", allow_redirects=True, headers={"Authorization": "secret", "X-Two": "2"})
+    told["nowhere"] = client.get("/nowhere", allow_redirects=True).error_class
     told["away"] = [away.url, "secret" in away.text, "X-Two: 2" in away.text]
     told["bad header"] = raised(lambda: client.get("/ok", headers={"X": "a\r\nb"}))
     client.get("/cookie")
     told["cookies"] = [line for line in client.get("/echo").text.split("\r\n") if line.startswith("Cookie")]
     told["peer"] = client.get("/ok").peer == f"127.0.0.1:{at['good']}"
     told["parallel"] = [job.get() for job in [gevent.spawn(lambda: client.get("/ok").status_code) for _ in range(3)]]
-    hanging = gevent.spawn(client.get, "/hang", timeout=10)
+    hanging = gevent.spawn(client.get, "/hang")
     gevent.sleep(0.05)
     hanging.kill()
     told["after a cut"] = facts(client.get("/ok"))
     trusting = type("Trusting", (Ours,), {"host": TLS, "ca_file": at["cert"]})(environment)
     told["tls"] = [facts(trusting.client.get("/ok")), facts(trusting.client.get("/ok")),
                    len(trusting.client.get("/big").content), facts(trusting.client.get("/cut-in-body")),
-                   facts(trusting.client.get("/hang"))]  # fmt: skip
+                   facts(trusting.client.get("/hang", timeout=0.4))]  # fmt: skip
+    strict = type("Strict", (Ours,), {"host": f"https://localhost:{at['mtls']}", "ca_file": at["cert"]})(environment)
+    told["no certificate"] = strict.client.get("/ok").error_class
     other = type("Other", (Ours,), {"host": f"https://127.0.0.1:{at['tls']}", "ca_file": at["cert"]})(environment)
     told["wrong name"] = other.client.get("/ok").error_class
     careless = type("Careless", (Ours,), {"host": TLS, "insecure": True})(environment)
@@ -178,6 +187,37 @@ def hidden_retries(environment: Environment) -> dict[str, int]:
     return {who: int(client.get(f"/count/cut?{who}").text) for who in ("fast", "ours")}
 
 
+class SaysEnd:
+    """Encrypts nothing, and has something to say of its own when something came."""
+
+    write = staticmethod(bytes)
+
+    def put(self, _data: bytes) -> None:
+        """Not looked at."""
+
+    def read(self) -> None:
+        return None
+
+    def pending(self) -> bytes:
+        return b"END"
+
+
+def in_order() -> list[object]:
+    """What arrives of a megabyte that TLS speaks up in the midst of."""
+    here, there = gevent.socket.socketpair()
+    plain = monkey.get_original("socket", "socket")(fileno=here.detach())
+    plain.settimeout(0.0)
+    link = Link(Dialled(socket=plain, tls=SaysEnd(), peer=""), lambda _: None, lambda _: None)
+    link.send(bytes(1_000_000))
+    there.sendall(b"x")
+    gevent.sleep(0.01)
+    came = b""
+    while len(came) < 1_000_003:
+        came += there.recv(65536)
+    link.close()
+    return [came.find(b"END"), came[-3:].decode()]
+
+
 def raised(act: Any) -> str:
     try:
         act()
@@ -194,6 +234,7 @@ def main() -> None:
     told["ours"] = ours(environment)
     told["connections"] = kept_and_not(environment)
     told["asked"] = hidden_retries(environment)
+    told["in order"] = in_order()
     print(json.dumps(told))  # noqa: T201 - this is how they are told
 
 

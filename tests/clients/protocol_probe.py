@@ -23,12 +23,12 @@ SEEN: list[list[Any]] = []
 
 class Chat(WebSocketUser):
     host = f"ws://127.0.0.1:{at['websocket']}"
-    network_timeout = 0.3
+    network_timeout = 60.0
 
 
 class Calls(GrpcUser):
     host = f"http://127.0.0.1:{at['grpc']}"
-    network_timeout = 5.0
+    network_timeout = 60.0
 
 
 def on_request(request_type: str, name: str, exception: Any, response: Any, **_: object) -> None:
@@ -43,19 +43,24 @@ def chat(environment: Environment) -> dict[str, Any]:
     told["match"] = client.call("two", name="two", match=lambda message: message.startswith("second")).content
     told["sent"] = client.send("later", name="tell").ok
     told["later"] = client.receive(name="told").content
-    for what in ("hang", "reset", "half", "close", "frame", "again"):
+    client.call("hang", name="hang", timeout=0.3)
+    for what in ("reset", "half", "close", "frame", "again"):
         client.call(what, name=what)
     client.connect("/refuse")
     client.connect("/garbage")
     client.connect("/", headers={"X-One": "1"}, subprotocols=["soap"], name="come in")
     told["peer"] = client.call("x", name="x").peer == f"127.0.0.1:{at['websocket']}"
-    waiting = gevent.spawn(client.call, "hang", name="cut", timeout=10)
+    waiting = gevent.spawn(client.call, "hang", name="cut")
     gevent.sleep(0.02)
     waiting.kill()
     told["after a cut"] = client.call("still there", name="x").content
     refused = type("Refused", (Chat,), {"host": f"ws://127.0.0.1:{at['refusing']}"})(environment).client
     refused.call("x", name="refused")
     told["seen"] = SEEN.copy()
+    client.send("flood", name="flood")
+    while client._socket.open:
+        gevent.sleep(0.001)
+    told["kept"] = client._socket.inbox.qsize()
     SEEN.clear()
     return told
 
@@ -79,7 +84,7 @@ def calls(environment: Environment) -> dict[str, Any]:
     failing(once, b"hang", timeout=0.3)
     waiting = gevent.spawn(once, b"hang")
     gevent.sleep(0.05)
-    waiting.kill(timeout=2)
+    waiting.kill(timeout=20)
     told["cut"] = waiting.dead
     told["after a cut"] = once(b"still there").decode()
     young = type("Young", (Calls,), {"connection_age": 0.0})(environment).channel
@@ -87,6 +92,8 @@ def calls(environment: Environment) -> dict[str, Any]:
     for host in ("http://nothing.invalid:1", f"http://127.0.0.1:{at['refusing']}", f"https://127.0.0.1:{at['grpc']}"):
         failing(type("Lost", (Calls,), {"host": host})(environment).channel.unary_unary("/lost"), b"")
     failing(once, b"die")
+    hosts = ("shop", "http://[::1]", "https://me@shop", "http://[::1]:50051")
+    told["targets"] = [type("At", (Calls,), {"host": host})(environment).channel.target for host in hosts]
     told["seen"] = SEEN.copy()
     return told
 

@@ -85,6 +85,9 @@ class WebSockets:
             connection.sendall(protocol.send(CloseConnection(code=1011, reason="tired")))
         elif what == "frame":
             connection.sendall(b"\xff\xff\xff")
+        elif what == "flood":
+            connection.sendall(b"".join(protocol.send(TextMessage(data=str(number))) for number in range(1500)))
+            connection.close()
         elif what == "two":
             pieces = TextMessage(data="first", message_finished=False), TextMessage(data=" of two")
             connection.sendall(protocol.send(Ping()) + b"".join(map(protocol.send, pieces)))

@@ -80,7 +80,13 @@ class Rogue:
             if not self._context:
                 self._converse(connection)
                 return
-            with self._context.wrap_socket(connection, server_side=True) as secured:
+            with self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as secured:
+                try:
+                    secured.do_handshake()
+                except ssl.SSLError:
+                    while socket.socket.recv(secured, 65536):  # or the reset would overtake the alert
+                        pass
+                    return
                 self._converse(secured)
 
     def _converse(self, connection: socket.socket) -> None:
@@ -132,6 +138,8 @@ class Rogue:
             whole = answer(b"", f"{status} There", f"Location: {there}")
         elif path == "/away":
             whole = answer(b"", "302 There", f"Location: {self.other}/echo")
+        elif path == "/nowhere":
+            whole = answer(b"", "302 There", "Location: http://shop.test:99999/")
         else:
             whole = answer(request)
         return whole.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if method == "HEAD" else whole
@@ -169,14 +177,17 @@ def full_port() -> Iterator[int]:
             one.close()
 
 
-def certificate(folder: Path) -> ssl.SSLContext:
-    """A server's TLS for "localhost", which `folder`/cert.pem vouches for."""
+def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of a server "localhost", which `folder`/cert.pem vouches for; and of one that wants clients to have some."""
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
          "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
         check=True, capture_output=True,
     )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context
+    context, strict = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for one in (context, strict):
+        one.load_cert_chain(cert, key)
+    strict.load_verify_locations(cert)
+    strict.verify_mode = ssl.CERT_REQUIRED
+    return context, strict

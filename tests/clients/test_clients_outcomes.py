@@ -22,6 +22,12 @@ class CatchResponseError(Exception):
     """As Locust's own."""
 
 
+class TheirError(Exception):
+    """Of a library that has the word, too, and means something else, different each time."""
+
+    error_class = "request 4711 was refused"
+
+
 class NoAnswer:
     status_code = 0
 
@@ -64,6 +70,7 @@ def reset() -> OSError:
         (AssertionError(), 0, "validation"),
         (RequestError("stale_connection", "closed"), 0, "stale_connection"),
         (ValueError("odd"), 0, "ValueError"),
+        (TheirError("odd"), 0, "TheirError"),
     ],
 )
 def test_failures_are_named_by_their_cause(error, status, expected):

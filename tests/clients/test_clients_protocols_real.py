@@ -42,6 +42,10 @@ def test_websocket_messages_are_sent_and_answered(told):
     assert chat["after a cut"] == "still there"
 
 
+def test_websocket_messages_nobody_waits_for_are_not_kept_for_ever(told):
+    assert told["chat"]["kept"] == 1000
+
+
 def test_websocket_calls_are_counted_and_their_failures_classed(told):
     assert told["chat"]["seen"] == [
         ["CALL", "echo", None],
@@ -73,6 +77,10 @@ def test_grpc_calls_of_all_four_kinds_are_answered(told):
     assert calls["gather"] == "a+b"
     assert calls["echo"] == ["a", "b"]
     assert calls["young"] == ["x", "x", "x"]  # each on a connection of its own
+
+
+def test_a_grpc_host_may_leave_its_port_out(told):
+    assert told["calls"]["targets"] == ["shop:80", "[::1]:80", "shop:443", "[::1]:50051"]
 
 
 def test_a_grpc_call_can_be_cut_and_its_connection_goes_on(told):

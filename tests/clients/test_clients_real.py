@@ -41,19 +41,21 @@ ALIKE = {
 def told(tmp_path_factory):
     """What the probe saw: one process for all tests of this module."""
     folder = tmp_path_factory.mktemp("tls")
+    secure, strict = certificate(folder)
     with (
         rogue_server() as good,
         rogue_server() as other,
         rogue_server() as counting,
-        rogue_server(certificate(folder)) as tls,
+        rogue_server(secure) as tls,
+        rogue_server(strict) as mtls,
         refusing_port() as refusing,
         full_port() as full,
     ):
         good.other = f"http://127.0.0.1:{other.port}"
-        at = {"good": good.port, "counting": counting.port, "tls": tls.port, "refusing": refusing, "full": full}
-        command = [sys.executable, str(Path(__file__).with_name("probe.py"))]
+        at = {"good": good.port, "counting": counting.port, "tls": tls.port, "mtls": mtls.port}
+        at |= {"refusing": refusing, "full": full, "cert": str(folder / "cert.pem")}
         done = subprocess.run(
-            [*command, json.dumps(at | {"cert": str(folder / "cert.pem")})],
+            [sys.executable, str(Path(__file__).with_name("probe.py")), json.dumps(at)],
             capture_output=True,
             check=False,
             text=True,
@@ -141,6 +143,7 @@ def test_redirects_are_followed_when_asked_for(told):
     assert told["ours"]["followed"] == "GET /echo HTTP/1.1"
     assert told["ours"]["kept"] == "POST /echo HTTP/1.1"
     assert told["ours"]["away"] == [f"{told['away']}/echo", False, True]
+    assert told["ours"]["nowhere"] == "bad_response"
 
 
 def test_cookies_come_back(told):
@@ -160,6 +163,11 @@ def test_tls_is_checked_and_fails_as_plain_connections_do(told):
     assert told["ours"]["tls"] == [ok, ok, len(BIG), [0, "", "reset_in_body"], [0, "", "read_timeout"]]
     assert told["ours"]["wrong name"] == "tls"
     assert told["ours"]["insecure"] == ok
+    assert told["ours"]["no certificate"] == "tls"  # which the server says after the handshake
+
+
+def test_what_tls_has_to_say_itself_waits_for_what_is_being_sent(told):
+    assert told["in order"] == [1_000_000, "END"]
 
 
 def test_connections_are_kept_until_their_age_or_number_of_requests(told):

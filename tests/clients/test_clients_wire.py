@@ -61,6 +61,13 @@ def test_an_answer_without_a_length_ends_with_the_connection():
     assert (reader.status, reader.content, reader.keep) == (200, b"hello", False)
 
 
+@pytest.mark.parametrize("data", [b"\r\n\r\n", b"HTTP/1.1 004 No\r\n\r\n", INTERIM])
+def test_what_has_no_final_status_is_no_answer_when_the_connection_ends(data):
+    reader = Reader()
+    assert not reader.feed(data)
+    assert not reader.end()
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -216,6 +223,22 @@ def test_a_redirect_to_no_url_is_not_followed():
     request = SHOP.request("GET", "/", {})
     assert request.redirected(302, "") is None
     assert request.redirected(302, "mailto:me") is None
+
+
+@pytest.mark.parametrize("location", ["http://shop:99999/", "http://shop:0/", "http://[::1/", "https:///x"])
+def test_a_redirect_to_a_broken_url_is_an_error(location):
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+        SHOP.request("GET", "/", {}).redirected(302, location)
+
+
+def test_a_request_has_a_timeout_of_its_own_or_the_users():
+    assert [SHOP.request("GET", "/", {"timeout": given}).timeout_ns for given in (0.5, None)] == [500_000_000, None]
+
+
+def test_an_option_there_is_not_is_refused_by_its_name():
+    """Or an upload with `files` would go out empty."""
+    with pytest.raises(TypeError, match=r"^POST /items: FastUser has no option 'files'; it has name, params, "):
+        SHOP.request("POST", "/items", {"files": {}, "stream": True})
 
 
 def test_a_redirect_elsewhere_takes_no_secrets_along():

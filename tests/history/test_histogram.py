@@ -78,9 +78,11 @@ def test_anything_else_is_a_record_error(text):
         Histogram.decode(text)
 
 
-def test_another_precision_is_a_record_error():
-    with pytest.raises(RecordError, match="not V2 with 3 digits from 1; it has 2 from 1"):
-        Histogram.decode(HdrHistogram(1, MAX_US, 2).encode().decode())
+@pytest.mark.parametrize(("highest", "digits"), [(MAX_US, 2), (24 * MAX_US, 3)])
+def test_another_layout_is_a_record_error(highest, digits):
+    message = f"not of 3 digits from 1 to 3600000000; it has {digits} digits from 1 to {highest}"
+    with pytest.raises(RecordError, match=message):
+        Histogram.decode(HdrHistogram(1, highest, digits).encode().decode())
 
 
 def test_quantiles_are_buckets_of_the_empirical_distribution():

@@ -7,30 +7,15 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from harness.plan.model import Load, Phase, Plan, Service, Source
+from plan_values import LOAD, SERVICE, phase, plan_of
 
-SOURCE = Source(path="scenario.yaml", line=1)
+from harness.plan.model import Phase, Plan
+
 SHOP = str(Path(__file__).parents[2] / "scenarios/locustfiles/shop.py")
-
-
-def phase(name: str, begin_s: float, end_s: float, level: float = 1.0, *, ramp_s: float = 0.0) -> Phase:
-    return Phase(
-        name=name,
-        load_level=level,
-        begin_s=begin_s,
-        ramp_s=ramp_s,
-        settle_s=0.0,
-        start_s=begin_s + ramp_s,
-        end_s=end_s,
-        judge=True,
-        thresholds=(),
-        timings=(),
-        source=SOURCE,
-    )
 
 
 def load_plan(
@@ -38,40 +23,13 @@ def load_plan(
     *,
     per_s: float = 500.0,
     phases: tuple[Phase, ...] = (phase("steady", 0, 3),),
-    deadline_s: float = 5.0,
-    arrivals: Literal["uniform", "poisson"] = "uniform",
     locustfile: str = SHOP,
     workers: int = 2,
+    **more: Any,
 ) -> Plan:
-    service = Service(
-        name="shop",
-        title="shop",
-        url=url,
-        load=Load(
-            baseline_per_s=per_s,
-            locustfile=locustfile,
-            arrivals=arrivals,
-            seed=1,
-            deadline_s=deadline_s,
-            slow_s=1.0,
-            workers=workers,
-        ),
-        cluster=None,
-        prometheus=None,
-        slis=(),
-        sandbox=None,
-        source=SOURCE,
-    )
-    return Plan(
-        scenario="load",
-        title="load",
-        service=service,
-        phases=phases,
-        faults=(),
-        end_s=phases[-1].end_s,
-        time_scale=1.0,
-        source=SOURCE,
-    )
+    """That many arrivals a second at `url`; `more` are fields of its load."""
+    load = replace(LOAD, baseline_per_s=per_s, locustfile=locustfile, workers=workers, **more)
+    return plan_of(*phases, service=replace(SERVICE, url=url, load=load))
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,15 @@ def test_a_journey_is_recorded_under_its_task_and_its_requests_besides(tally, le
     assert ledger.settled == 1
 
 
+def test_tasks_of_one_name_in_two_classes_are_told_apart(tally, ledger):
+    journey, single = arrival_of("Buyer.index"), arrival_of("Browser.index")
+    requests(ledger, journey, ("GET /items", 0, MS, None), ("POST /pay", MS, 2 * MS, None))
+    requests(ledger, single, ("GET /items", 0, MS, None))
+    ledger.settle(journey, 2 * MS)
+    ledger.settle(single, MS)
+    assert {frame.series: frame.ok for frame in frames_of(tally)} == {"index": 1, "GET /items": 1, "POST /pay": 0}
+
+
 def test_a_journey_that_broke_off_is_still_one(tally, ledger):
     """Else the journeys that fail early would be missing from the journey's error ratio."""
     whole, broken, hanging = arrival_of("buy"), arrival_of("buy"), arrival_of("buy")

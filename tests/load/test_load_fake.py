@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from load_contract import Subject, closes_twice_and_before_the_start, plays_the_whole_plan, stops_midway
-from load_support import load_plan, phase
+from load_support import load_plan
+from plan_values import phase
 
 from harness.drivers.fake import FakeClock, FakeLoad
 

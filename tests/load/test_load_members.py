@@ -44,6 +44,13 @@ def test_old_measurements_no_longer_count():
     assert offset.best(WINDOW_NS + S + 200 * US) == (5 * S, 100 * US)
 
 
+def test_a_clock_that_stood_still_makes_what_was_measured_before_void():
+    offset = Offset()
+    offset.measured(0, 5 * S + 10 * US, 5 * S + 10 * US, 20 * US)
+    offset.measured(S, 6 * S + S // 2 + 100 * US, 6 * S + S // 2 + 100 * US, S + 200 * US)
+    assert offset.best(S + 200 * US) == (5 * S + S // 2, 100 * US)
+
+
 @settings(max_examples=40)
 @given(
     st.integers(-(10**15), 10**15), st.lists(st.tuples(st.integers(0, S), st.integers(0, S)), min_size=1, max_size=9)
@@ -56,6 +63,14 @@ def test_the_true_offset_is_within_the_uncertainty(true_ns, delays_ns):
         offset.measured(t1_ns, t2_ns, t2_ns + US, t1_ns + there_ns + US + back_ns)
     best_ns, uncertainty_ns = offset.best(len(delays_ns) * S)
     assert abs(best_ns - true_ns) <= uncertainty_ns + 1
+
+
+def test_an_answer_that_the_network_held_up_is_no_word_of_now():
+    """Else a worker that was cut off, and has been given up, would go on when the cut is over."""
+    reports = Reports(lambda _: None, Condition(), heard_ns=5 * S)
+    for sent_ns in (7 * S, 6 * S):
+        reports.heard({"number": None, "t1": sent_ns, "t2": 0, "t3": 0})
+        assert reports.heard_ns == 7 * S
 
 
 def test_counts_are_sent_again_until_they_are_heard():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
 
 PACED = """
 import json, sys, time
@@ -17,6 +17,7 @@ import gevent
 from harness.drivers.locust import pacing
 
 pacing.alarm = getattr(pacing, sys.argv[1])
+pacing.LATE_NS = 60 * 10**9  # so that only the arrival that is meant to be can be so late
 begun, skipped = [], []
 pacer = pacing.Pacer(
     lambda t_ns, stream: begun.append((t_ns, time.monotonic_ns() - pacer.t0_ns)),
@@ -24,7 +25,7 @@ pacer = pacing.Pacer(
 )
 pacer.t0_ns = time.monotonic_ns()
 pacer.follow(iter([(t_ns, 1) for t_ns in json.loads(sys.argv[2])]))
-until_s = time.monotonic() + 10
+until_s = time.monotonic() + 15
 while pacer.next_ns is not None and time.monotonic() < until_s:
     gevent.sleep(0.01)
 print(json.dumps({"begun": begun, "skipped": skipped}))
@@ -91,16 +92,16 @@ print(json.dumps({"found": found, "asked": threads.asked}))
 
 def said(script: str, *arguments: str) -> Any:
     command = [sys.executable, "-c", script, *arguments]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=19).stdout)
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=50).stdout)
 
 
 @pytest.mark.parametrize("alarm", ["TimerfdAlarm", "LoopAlarm"])
 def test_an_alarm_begins_each_arrival_once_in_order_and_never_early(alarm):
-    """The first is two seconds late; many come closer to one another than is worth a sleep."""
+    """The first is too late; many come closer to one another than is worth a sleep."""
     close = [2 * 10**7 + 8_000 * k for k in range(500)]
-    found = said(PACED, alarm, json.dumps([-2 * 10**9, 0, 10**7, 10**7, *close, 10**8]))
+    found = said(PACED, alarm, json.dumps([-61 * 10**9, 0, 10**7, 10**7, *close, 10**8]))
     assert [t_ns for t_ns, _ in found["begun"]] == [0, 10**7, 10**7, *close, 10**8]
-    assert found["skipped"] == [-2 * 10**9]
+    assert found["skipped"] == [-61 * 10**9]
     assert all(at_ns >= t_ns for t_ns, at_ns in found["begun"])
 
 

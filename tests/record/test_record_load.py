@@ -9,6 +9,7 @@ from load_support import load_plan
 
 from harness import record
 from harness.errors import RecordError
+from harness.history.events import RunStarted
 from harness.history.histogram import Histogram
 from harness.history.load import FailedRequest, LoadFrame, Steps, WorkerHealth
 
@@ -53,6 +54,16 @@ def directory(tmp_path: Path) -> Path:
 def test_the_load_record_is_read_back_as_it_was_written(directory: Path) -> None:
     run = record.read(directory)
     assert (run.frames, run.health, run.failures) == ((FRAME,), (HEALTH,), (FAILURE,))
+
+
+def test_a_record_keeps_its_name_wherever_it_is_copied_to(tmp_path: Path) -> None:
+    """The verdict says which run it is about, and is the same bytes on any machine."""
+    written = record.Record.create(tmp_path / "results", load_plan(), given={}, environment={})
+    written.event(0, RunStarted(run=written.name, wall_ns=0))
+    written.close()
+    copy = written.directory.rename(tmp_path / "artefact")
+
+    assert record.read(copy).name == written.name
 
 
 def test_a_torn_last_line_costs_no_more_than_itself(directory: Path) -> None:

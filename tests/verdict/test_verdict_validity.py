@@ -111,6 +111,15 @@ def test_a_breach_that_rests_on_a_hiccup_alone_is_taken_back() -> None:
     assert finding(run, "error_ratio").outcome is Outcome.PASS
 
 
+def test_a_long_stall_is_told_of_the_second_it_began_in_and_reaches_beyond_the_next() -> None:
+    text = PLAIN.replace("latency_p95 fail > 500ms", "latency_p95 fail > 200ms in any 1s")
+    run = health(slowed(parse(text).run(), (14,), 0.3, 0.3), stall_1900=(12,))
+    for idle in range(2, 9):
+        run = health(run, f"w{idle}")
+    assert check(run, "loop_stall").detail.startswith("worker w1 stood still for 1.9s in second 12")
+    assert finding(run, "latency_p95").reason is Reason.GENERATOR_LIMITED
+
+
 def test_a_breach_that_stands_without_the_hiccup_stays_one() -> None:
     run = health(slowed(run_of("load", "    failed 0.5x29"), (12,), 0.3, 0.3), stall_300=(12,))
     assert (finding(run, "error_ratio").outcome, judge(run).verdict) == (Outcome.FAIL, Outcome.FAIL)

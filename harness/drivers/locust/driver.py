@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from harness.drivers.base import LoadBatch
 from harness.drivers.locust.channel import TOKEN_MIN, TOKEN_VARIABLE
 from harness.drivers.locust.spec import spec_of
+from harness.drivers.piped import Piped
 from harness.errors import DriverError
 from harness.history.events import Body, LoadFailed, LoadStarted, LoadStopped, Stamped, WorkerJoined, WorkerLost
 from harness.history.load import FailedRequest, LoadFrame, WorkerHealth, failure_from_dict, frame_from_dict
@@ -38,14 +34,12 @@ class LocustDriver:
     def __init__(self, plan: Plan, *, log_dir: Path) -> None:
         self._plan = plan
         self._log_dir = log_dir.resolve()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._buffer = b""
+        self._child: Piped | None = None
         self._events: list[Stamped] = []
         self._frames: list[LoadFrame] = []
         self._health: list[WorkerHealth] = []
         self._failures: list[FailedRequest] = []
         self._ready = 0
-        self._open = False  # stdout can still say something
         self._stopped = False
         self._failure: str | None = None
         self.worker_pids: tuple[int, ...] = ()
@@ -57,55 +51,41 @@ class LocustDriver:
         With remote workers the token they must know is taken from LCH_WORKER_TOKEN.
         """
         given = {"spec": spec_of(self._plan, str(self._log_dir)).to_json(), "token": self._token()}
-        self._log_dir.mkdir(parents=True, exist_ok=True)
-        with (self._log_dir / "load-master.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.drivers.locust.master"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._open = True
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        self._tell(json.dumps(given))
-        until_s = time.monotonic() + PREPARE_S
-        while not self._ready and self._failure is None and self._open:
-            left_s = until_s - time.monotonic()
-            if left_s <= 0:
-                self._failure = f"the engine was not ready within {PREPARE_S:.0f} s"
+        self._child = Piped("harness.drivers.locust.master", self._log_dir / "load-master.log", close_s=CLOSE_S)
+        self._child.tell(given)
+        for lines in self._child.until(PREPARE_S):
+            self._understand(lines)
+            if self._ready or self._failure is not None:
                 break
-            select.select(self.fds(), [], [], left_s)
-            self._read()
         if not self._ready:
+            silent = "ended before it was ready" if self._child.gone else f"was not ready within {PREPARE_S:.0f} s"
             self.close()
-            detail = self._failure or "the engine ended before it was ready"
-            raise DriverError(f"load: {detail}", hint=f"the engine's own words are in {self._log_dir}")
+            raise self._broken(self._failure or f"the engine {silent}")
         return self._ready
 
     def start(self, t0_mono_ns: int) -> None:
         """Begin: t = 0 of the load profile is `t0_mono_ns`. LoadStarted will be polled."""
-        self._tell(json.dumps({"do": "start", "t0_ns": t0_mono_ns}))
+        if self._child:
+            self._child.tell({"do": "start", "t0_ns": t0_mono_ns})
 
     def stop(self) -> None:
         """Plan no more arrivals, drain to the deadline. LoadStopped will be polled after the last frame."""
-        self._tell(json.dumps({"do": "stop"}))
+        if self._child:
+            self._child.tell({"do": "stop"})
 
     def fds(self) -> Sequence[int]:
         """The engine's stdout, while it is open."""
-        if self._process is None or self._process.stdout is None or not self._open:
-            return ()
-        return (self._process.stdout.fileno(),)
+        return self._child.fds() if self._child else ()
 
     def poll(self) -> Sequence[Stamped]:
         """What the engine reported since the last call; LoadFailed once when it breaks, then DriverError."""
         self._read()
-        if not self._open and not self._stopped and self._failure is None:
+        gone = self._child is not None and self._child.gone and not self._stopped
+        if gone and self._failure is None:
             self._fail("the load engine ended by itself", time.monotonic_ns())
         events, self._events = tuple(self._events), []
-        if not events and self._failure is not None and not self._open and not self._stopped:
-            raise DriverError(f"load: {self._failure}", hint=f"the engine's own words are in {self._log_dir}")
+        if gone and not events and self._failure is not None:
+            raise self._broken(self._failure)
         return events
 
     def take(self) -> LoadBatch:
@@ -117,21 +97,8 @@ class LocustDriver:
 
     def close(self) -> None:
         """End the master and all workers. Idempotent."""
-        process = self._process
-        if process is None:
-            return
-        self._process, self._open = None, False
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.close()  # the master takes it as our end
-        try:
-            process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
-            # The workers are in the master's own process group; nobody else is.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
+        if self._child:
+            self._child.close()
 
     def _token(self) -> str:
         """What opens the engine's door to workers: a secret of this run, or the one that remote workers know."""
@@ -145,25 +112,15 @@ class LocustDriver:
             )
         return token
 
-    def _tell(self, line: str) -> None:
-        if self._process is None or self._process.stdin is None:
-            return
-        with suppress(BrokenPipeError):  # the engine is gone, which `poll` reports
-            self._process.stdin.write(line.encode() + b"\n")
-            self._process.stdin.flush()
-
     def _read(self) -> None:
-        for fd in self.fds():
-            try:
-                while chunk := os.read(fd, 1 << 16):
-                    *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-                    for line in lines:
-                        self._understand(json.loads(line))
-            except BlockingIOError:
-                return
-            self._open = False
+        if self._child:
+            self._understand(self._child.lines())
 
-    def _understand(self, message: dict[str, Any]) -> None:
+    def _understand(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._take_in(json.loads(line))
+
+    def _take_in(self, message: dict[str, Any]) -> None:
         match message["type"]:
             case "batch":
                 self._frames += [frame_from_dict(frame) for frame in message["frames"]]
@@ -183,6 +140,9 @@ class LocustDriver:
                 self._note(message, WorkerJoined(worker=message["worker"]))
             case "failed":
                 self._fail(message["detail"], message["mono_ns"] or time.monotonic_ns())
+
+    def _broken(self, detail: str) -> DriverError:
+        return DriverError(f"load: {detail}", hint=f"the engine's own words are in {self._log_dir}")
 
     def _fail(self, detail: str, mono_ns: int) -> None:
         self._failure = detail

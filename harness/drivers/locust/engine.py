@@ -6,6 +6,7 @@ from __future__ import annotations
 import locust  # isort: split
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -66,10 +67,10 @@ class Engine:
     def run(self) -> None:
         """Serve until the load is drained."""
         for work in (self._voice.write_for_ever, lambda: self._voice.obey(self._start, self._stop), self._assemble):
-            gevent.spawn(work).link_exception(lambda greenlet: self._fail(repr(greenlet.exception)))
+            self._spawn(work)
         for child in self._children.values():
             self._adopt(child)
-        gevent.spawn(self._listen_for_silence)
+        self._spawn(self._listen_for_silence)
         self._over.wait()
         self._quit()
 
@@ -96,8 +97,12 @@ class Engine:
         return runner
 
     def _adopt(self, child: Child) -> None:
-        gevent.spawn(self._mourn, child)
+        self._spawn(self._mourn, child)
         child.tell(self._address)
+
+    def _spawn(self, work: Callable[..., object], *arguments: object) -> None:
+        """Do it beside the rest; when it breaks, nobody else would do it, so that the load has failed."""
+        gevent.spawn(work, *arguments).link_exception(lambda greenlet: self._fail(repr(greenlet.exception)))
 
     # --- from the driver ---
 
@@ -107,7 +112,7 @@ class Engine:
         self._idle = set(ready)
         self._accounts.join(ready, 0)
         self._order()
-        gevent.spawn(self._flush_for_ever)
+        self._spawn(self._flush_for_ever)
 
     def _stop(self) -> None:
         if self._stopping:
@@ -252,7 +257,7 @@ class Engine:
         self._idle.discard(member.index)
         self._order()
         self._burying += 1
-        gevent.spawn(self._bury, member)
+        self._spawn(self._bury, member)
         self._fail_if_forsaken()
 
     def _bury(self, member: Member) -> None:
@@ -281,14 +286,15 @@ class Engine:
                     self._on_silence(member)
 
     def _on_silence(self, member: Member) -> None:
+        hung = member.silent > HUNG_TICKS
         if member.place is not None:
             child = self._children[member.index]
-            if member.silent > HUNG_TICKS or child.is_stopped():
+            if hung or child.is_stopped():
                 child.kill()  # so that it can't come back; `_mourn` sees to the rest
-        elif self._t0_ns is None:
-            self._fail(f"worker {member.name} fell silent before the start")
-        else:
+        elif self._t0_ns is not None:
             self._give_up(member, f"{member.name} fell silent", time.monotonic_ns())
+        elif hung:
+            self._fail(f"worker {member.name} fell silent before the start")
 
     # --- time ---
 
@@ -323,7 +329,7 @@ class Engine:
     def _finish_if_drained(self) -> None:
         if self._stopping and not self._burying and all(self._has_drained(index) for index in self._accounts.alive):
             self._burying += 1  # once
-            gevent.spawn(self._finish)
+            self._spawn(self._finish)
 
     def _finish(self) -> None:
         until_ns = self._accounts.until_ns

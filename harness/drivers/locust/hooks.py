@@ -27,7 +27,7 @@ from locust.exception import (
 from locust.user.task import LOCUST_STATE_STOPPING, DefaultTaskSet, TaskSet
 
 from harness.drivers.locust.outcomes import error_class, is_of_the_network
-from harness.drivers.locust.slots import Cut, Pool
+from harness.drivers.locust.slots import Arrival, Cut, Pool
 
 _FLOW = (InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately)
 
@@ -46,30 +46,43 @@ def install(pool: Pool, environment: Any) -> None:
 
 def _paced(execute: Callable[[Any, Any], None], pool: Pool, complaints: Complaints) -> Callable[[Any, Any], None]:
     def execute_task(task_set: Any, task: Any) -> None:
-        if isinstance(task, type) and issubclass(task, TaskSet):
-            execute(task_set, task)
-            return
-        arrival = pool.take(pool.slot_of(task_set.user), getattr(task, "__name__", None) or type(task).__name__)
+        slot = pool.slot_of(task_set.user)
+        is_set = isinstance(task, type) and issubclass(task, TaskSet)
+        # The tasks of a task set take arrivals, itself none. But one whose on_start failed is entered again for an
+        # arrival only: else every user would try to log in as often as it can, just when the service fails.
+        if not is_set or task in slot.failed_sets:
+            pool.take(slot, getattr(task, "__qualname__", None) or type(task).__qualname__)
+        if is_set:
+            slot.failed_sets.discard(task)
         try:
             execute(task_set, task)
         except Cut:
             pass  # settled as timed out when it was cut
         except _FLOW:
-            if arrival.name is None and not arrival.settled:
-                raise  # a task that only steers: its arrival goes to the task that comes next
-            pool.finish(arrival)
+            pool.leave_task(slot)
             raise
         except (StopUser, StopTest, GreenletExit):
             raise  # the user ends, and its arrival with it
         except Exception as error:
             complaints.say(error)
-            if arrival.name is None and not is_of_the_network(error):
-                pool.lose(arrival, f"task raised {type(error).__name__}")  # nothing was asked of the service
-            else:
-                arrival.error = arrival.error or error_class(error)
-        pool.finish(arrival)
+            hook = task_set.user.environment.events.user_error
+            hook.fire(user_instance=task_set, exception=error, tb=error.__traceback__)
+            if slot.arrival is not None:
+                _blame(pool, slot.arrival, error)
+        if is_set:  # whose on_start failed: in order, it is left by one of _FLOW only
+            slot.failed_sets.add(task)
+        if slot.arrival is not None:
+            pool.finish(slot.arrival)
 
     return execute_task
+
+
+def _blame(pool: Pool, arrival: Arrival, error: Exception) -> None:
+    """The task that ran the arrival has raised `error`."""
+    if arrival.name is None and not is_of_the_network(error):
+        pool.lose(arrival, f"task raised {type(error).__name__}")  # nothing was asked of the service
+    else:
+        arrival.error = arrival.error or error_class(error)
 
 
 def _no_wait(task_set: Any) -> None:
@@ -79,12 +92,17 @@ def _no_wait(task_set: Any) -> None:
 
 def _listener(pool: Pool) -> Callable[..., None]:
     def on_request(
-        request_type: str, name: str, response_time: float, exception: object = None, response: Any = None, **_: object
+        request_type: str,
+        name: str,
+        response_time: float | None,  # None of a message that is not answered
+        exception: object = None,
+        response: Any = None,
+        **_: object,
     ) -> None:
         arrival = pool.current()
         if arrival is None:
             return  # on_start, on_stop, or outside of any user
-        sent_ns = max(time.monotonic_ns() - pool.t0_ns - int(response_time * 1e6), arrival.sent_ns)
+        sent_ns = max(time.monotonic_ns() - pool.t0_ns - int((response_time or 0) * 1e6), arrival.sent_ns)
         series = series_name(request_type, name)
         if not exception:
             pool.request(arrival, series, sent_ns, None)

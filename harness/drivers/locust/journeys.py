@@ -44,7 +44,7 @@ class Arrival:
         self.intended_ns = intended_ns
         self.kind = kind
         self.slot: Any = None
-        self.label = ""  # the task that runs it
+        self.label = ""  # the task that runs it: "Customer.order"
         self.name: str | None = None  # of its first request
         self.sent_ns = 0  # when that was sent
         self.end_ns: int | None = None  # when its last request ended
@@ -142,14 +142,15 @@ class Ledger:
     def _series(self, arrival: Arrival) -> str:
         """The series of the arrival itself."""
         label = arrival.label
+        task = label.rpartition(".")[2]
         if arrival.steps is not None:
             names = self._journeys.setdefault(label, [])
             names += [step[0] for step in arrival.steps[len(names) : _STEPS_MAX]]
-            return label
+            return task
         if label in self._journeys:
-            return label
+            return task
         if arrival.name is None:
-            return self._single.get(label, label)
+            return self._single.get(label, task)
         self._single[label] = arrival.name
         return arrival.name
 
@@ -169,6 +170,6 @@ class Ledger:
         self.settled += 1
         steps = arrival.steps
         if steps is None and arrival.label in self._journeys and arrival.end_ns is not None:
-            steps = [(arrival.name or arrival.label, arrival.intended_ns, arrival.end_ns, arrival.error)]
+            steps = [(arrival.name or "", arrival.intended_ns, arrival.end_ns, arrival.error)]
         for name, start_ns, end_ns, error in steps or ():
             self._tally.step(arrival.kind.stream, name, start_ns, end_ns, error)

@@ -38,6 +38,7 @@ class Kind:
     starting: int = 0  # users being spawned because the queue needed them
     making: int = 0  # of these not made yet
     users: int = 0  # slots there are
+    paused_until_ns: int = 0  # none is spawned before, since run start
 
     @property
     def may_grow(self) -> bool:
@@ -52,7 +53,8 @@ def kinds_of(spec: Spec, classes: Sequence[type[User]], index: int) -> tuple[tup
     The kinds of each stream on worker `index`, in the order of the streams.
 
     A class with `fixed_count` has that many users on all workers together; its share of the arrivals is its weight's,
-    as for any class, but only on workers that have one. Raises LocustfileError when a stream finds no class or no task.
+    as for any class, but only on workers that have one. Of weight 0 a class takes no part. Raises LocustfileError when
+    a stream finds no class or no task.
     """
     workers = spec.workers_wanted
     return tuple(
@@ -91,7 +93,11 @@ def _classes_of(stream: StreamSpec, classes: Sequence[type[User]]) -> Sequence[t
     if missing:
         there = ", ".join(sorted(cls.__name__ for cls in classes))
         raise LocustfileError(f"stream {stream.name!r} wants User class {missing[0]!r}; the locustfile has {there}")
-    return own
+    weighty = [cls for cls in own if cls.weight > 0]
+    if not weighty:
+        whose = f"stream {stream.name!r}: " if stream.name else ""
+        raise LocustfileError(f"{whose}every User class has weight 0; give one a weight")
+    return weighty
 
 
 def _for_stream(cls: type[User], stream: StreamSpec) -> type[User]:

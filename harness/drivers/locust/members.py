@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SILENT_TICKS = 5  # after so many ticks of silence a worker is given up
-HUNG_TICKS = 20  # ... one on this machine that is not stopped, but busy: its time comes
+HUNG_TICKS = 20  # ... one on this machine that is not stopped, but busy: its time comes; and any before the start
 TICK_S = 0.25
 LIVES_MAX = 5  # processes that may take one place, one after another
 

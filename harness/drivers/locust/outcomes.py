@@ -100,8 +100,8 @@ def error_class(error: object, status: int = 0, cause: object = None) -> str:
     if status >= 400 and not any(isinstance(one, RequestError) for one in chain):
         return f"http_{status}"
     for one in chain:
-        if (named := getattr(one, "error_class", None)) is not None:
-            return str(named)
+        if isinstance(one, RequestError):
+            return one.error_class
     places = {place for one in chain for place in _places(one.__traceback__)}
     found = (_of_system(one, places) for one in chain)
     named = (_of_client(one, places) for one in reversed(chain))

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ ANSWER_S = 10.0  # how long a master that is there may take to answer
 _HANDSHAKE_FAILED = (
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+# A tunnel or a balancer in front of a master that is not there yet does as a master does that knows another token.
+_SHUT = "hangs up: the master does not know this token (give both the same), or is not there behind a proxy"
 
 
 def work(where: str, token: str, *, wait_s: float, say: Callable[[str], None]) -> None:
@@ -50,7 +53,7 @@ def work(where: str, token: str, *, wait_s: float, say: Callable[[str], None]) -
     address = Address(host=host, port=port, token=token)
     keys = keys_of(token)
     while True:
-        answer = join(address, keys, wait_s)
+        answer = join(address, keys, wait_s, say)
         say(f"joined {where} as {answer['name']}")
         code = _play(address, answer)
         if code == 0:
@@ -75,7 +78,7 @@ def token_from(file: Path | None) -> str:
     return token
 
 
-def join(address: Address, keys: Keys, wait_s: float) -> Mapping[str, Any]:
+def join(address: Address, keys: Keys, wait_s: float, say: Callable[[str], None]) -> Mapping[str, Any]:
     """The master's answer to the request for a seat. Raises DriverError."""
     with zmq.Context() as context, context.socket(zmq.DEALER) as asking:
         asking.linger = 0
@@ -86,19 +89,22 @@ def join(address: Address, keys: Keys, wait_s: float) -> Mapping[str, Any]:
         watching = asking.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | _HANDSHAKE_FAILED)
         asking.connect(f"tcp://{_bracketed(address.host)}:{address.port}")
         request = {"versions": versions(), "host": socket.gethostname()}
-        asking.send(msgpack.dumps(("join", request, name)))
+        with suppress(zmq.Again):  # refused in words that are not ZeroMQ's, the socket has no one left to send to
+            asking.send(msgpack.dumps(("join", request, name)), zmq.NOBLOCK)
         try:
-            return _answer(asking, watching, f"{address.host}:{address.port}", wait_s)
+            return _answer(asking, watching, f"{address.host}:{address.port}", wait_s, say)
         finally:
             asking.disable_monitor()
             watching.close(linger=0)
 
 
-def _answer(asking: zmq.Socket[bytes], watching: zmq.Socket[bytes], where: str, wait_s: float) -> Mapping[str, Any]:
+def _answer(
+    asking: zmq.Socket[bytes], watching: zmq.Socket[bytes], where: str, wait_s: float, say: Callable[[str], None]
+) -> Mapping[str, Any]:
     poller = zmq.Poller()
     poller.register(asking, zmq.POLLIN)
     poller.register(watching, zmq.POLLIN)
-    reached = opened = 0
+    reached = opened = shut = 0
     until_s = time.monotonic() + wait_s
     while (left_s := until_s - time.monotonic()) > 0:
         ready = dict(poller.poll(int(left_s * 1000) + 1))
@@ -114,10 +120,14 @@ def _answer(asking: zmq.Socket[bytes], watching: zmq.Socket[bytes], where: str, 
                 opened += 1
                 until_s = time.monotonic() + ANSWER_S
             elif event & _HANDSHAKE_FAILED:
-                raise DriverError(f"load: the master at {where} does not know this token; give both the same")
+                shut += 1
+                if shut == 1:
+                    say(f"{where} {_SHUT}; trying for {wait_s:.0f} s")
     if opened:
         raise DriverError(f"load: the master at {where} did not answer within {ANSWER_S:.0f} s")
-    why = "does not speak to this worker; is it a master, and the token its own" if reached else "is not there"
+    if shut:
+        raise DriverError(f"load: {where} {_SHUT} (waited {wait_s:.0f} s)")
+    why = "does not speak to this worker; is it a master" if reached else "is not there"
     raise DriverError(f"load: the master at {where} {why} (waited {wait_s:.0f} s)")
 
 

@@ -37,7 +37,7 @@ class Reports:
     send: Send
     condition: Condition
     offset: Offset = field(default_factory=Offset)
-    heard_ns: int = field(default_factory=time.monotonic_ns)  # when the master last answered
+    heard_ns: int = field(default_factory=time.monotonic_ns)  # when the youngest message that was answered was sent
     _number: int = 0
     _unheard: dict[int, tuple[int, dict[str, object]]] = field(default_factory=dict)  # number -> when sent, what
 
@@ -73,9 +73,13 @@ class Reports:
         self._send(self._number, body)
 
     def heard(self, answer: Mapping[str, Any]) -> None:
-        """The master answered a report."""
-        self.heard_ns = time.monotonic_ns()
-        self.offset.measured(answer["t1"], answer["t2"], answer["t3"], self.heard_ns)
+        """
+        The master answered a report.
+
+        What it says it knew when the report reached it: an answer that the network held up tells nothing of now.
+        """
+        self.heard_ns = max(self.heard_ns, answer["t1"])
+        self.offset.measured(answer["t1"], answer["t2"], answer["t3"], time.monotonic_ns())
         self._unheard.pop(answer["number"], None)
 
     def _send(self, number: int | None, body: dict[str, object]) -> None:

@@ -25,6 +25,8 @@ from harness.drivers.locust.kinds import Kind
 
 __all__ = ["Arrival", "Cut", "Pool", "Slot"]
 
+_ARRIVAL = object()  # key of the arrival in the locals that gevent hands on to greenlets spawned by a task
+PAUSE_NS = 100_000_000  # after a user could not start, before another is: neither logins nor the log may run wild
 BEHIND_NS = 5_000_000  # an event loop this late is saturated: more users would cost it more, and help nobody
 
 
@@ -35,14 +37,16 @@ class Cut(BaseException):
 class Slot:
     """One User, as a place where arrivals run one after another."""
 
-    __slots__ = ("arrival", "greenlet", "kind", "user", "waiter")
+    __slots__ = ("arrival", "failed_sets", "greenlet", "kind", "locals", "user", "waiter")
 
     def __init__(self, user: User, kind: Kind) -> None:
         self.user = user
         self.kind = kind
         self.greenlet = getcurrent()
+        self.locals: dict[object, object] = {}  # of greenlets that the user spawns between arrivals
         self.waiter = Waiter()
         self.arrival: Arrival | None = None
+        self.failed_sets: set[object] = set()  # task sets whose on_start failed when the user entered them last
 
 
 class Pool:
@@ -137,13 +141,15 @@ class Pool:
                 self._ledger.cut(arrival, self.now_ns(), running=True)
                 arrival.slot.greenlet.throw(Cut)
         self._behind = late_ns > BEHIND_NS
-        if not self._behind:
-            for kind in self._by_class.values():
+        for kind in self._by_class.values():
+            while kind.queue and kind.idle:  # passed on by a user that is busy with something else
+                kind.idle.pop().waiter.switch(kind.queue.popleft())
+            if not self._behind:
                 self._help(kind)
 
     def _help(self, kind: Kind) -> None:
         """Start a user for an arrival that waits, if there may be one more."""
-        if kind.may_grow and self._room():
+        if kind.may_grow and self._room() and self.now_ns() >= kind.paused_until_ns:
             kind.starting += 1
             kind.making += 1
             gevent.spawn(self._grow, kind)  # a User may do anything when it is made, which the event loop must not
@@ -155,13 +161,17 @@ class Pool:
         try:
             user = kind.user_class(self._environment)
         except Exception:
-            self._started(kind)
+            self._failed_to_start(kind)
             raise
         finally:
             kind.making -= 1
         user.start(self._environment.runner.user_greenlets)
         # Should it end before it became a slot, its on_start failed.
-        user.greenlet.link(lambda _: self._started(kind) if user.greenlet not in self._by_greenlet else None)
+        user.greenlet.link(lambda _: self._failed_to_start(kind) if user.greenlet not in self._by_greenlet else None)
+
+    def _failed_to_start(self, kind: Kind) -> None:
+        self._started(kind)
+        kind.paused_until_ns = self.now_ns() + PAUSE_NS
 
     def _started(self, kind: Kind) -> None:
         kind.starting = max(kind.starting - 1, 0)
@@ -181,22 +191,46 @@ class Pool:
         return slot
 
     def current(self) -> Arrival | None:
-        """The arrival that the running greenlet, or the one it was spawned by, works on."""
+        """
+        The arrival that the running greenlet works on.
+
+        A greenlet that an arrival's task spawned works on that arrival, also when it outlives it; one that its user
+        had spawned before, on what the user works on.
+        """
         greenlet = getcurrent()
         slot = self._by_greenlet.get(greenlet)
-        while slot is None and greenlet is not None:
+        if slot is not None:
+            return slot.arrival
+        arrival: Arrival | None = (getattr(greenlet, "spawn_tree_locals", None) or {}).get(_ARRIVAL)
+        while arrival is None and greenlet is not None:
             spawned_by = getattr(greenlet, "spawning_greenlet", None)
             greenlet = spawned_by() if spawned_by else None
             slot = self._by_greenlet.get(greenlet)
-        return slot.arrival if slot is not None else None
+            arrival = slot.arrival if slot is not None else None
+        return arrival
 
-    def take(self, slot: Slot, label: str) -> Arrival:
-        """Wait for an arrival to run; `label` is the task that will run it."""
+    def take(self, slot: Slot, label: str) -> None:
+        """Wait for an arrival to run, unless there is one; `label` is the task that will run it."""
         arrival = slot.arrival or self._next(slot)
         slot.arrival, arrival.slot = arrival, slot
+        slot.greenlet.spawn_tree_locals = {_ARRIVAL: arrival}
         arrival.label = label
         arrival.sent_ns = time.monotonic_ns() - self.t0_ns
-        return arrival
+
+    def leave_task(self, slot: Slot) -> None:
+        """
+        A task broke off in order to steer. When it did nothing else, its arrival goes to the task that comes next, of
+        whichever user, and the event loop turns: a user that only steers must not stop it.
+        """
+        arrival = slot.arrival
+        if arrival is not None and (arrival.name is not None or arrival.settled):
+            self.finish(arrival)
+            return
+        if arrival is not None:
+            self._release(slot)
+            arrival.slot = None
+            arrival.kind.queue.appendleft(arrival)
+        gevent.sleep(0)
 
     def _next(self, slot: Slot) -> Arrival:
         kind = slot.kind
@@ -207,7 +241,11 @@ class Pool:
         if self.on_parked:
             self.on_parked()
         slot.waiter.clear()
-        arrival: Arrival = slot.waiter.get()
+        try:
+            arrival: Arrival = slot.waiter.get()
+        except BaseException:  # the user is stopped: nothing must be handed to it any more
+            kind.idle.remove(slot)
+            raise
         slot.user._state = LOCUST_STATE_RUNNING  # noqa: SLF001
         return arrival
 
@@ -241,6 +279,8 @@ class Pool:
             detail: the error in words.
 
         """
+        if arrival.settled:
+            return  # its deadline was quicker
         if arrival.name is None:
             self.sending(arrival, name, sent_ns)
         self._ledger.request(arrival, name, sent_ns, time.monotonic_ns() - self.t0_ns, error)
@@ -249,8 +289,7 @@ class Pool:
 
     def finish(self, arrival: Arrival) -> None:
         """The task that ran the arrival ended; does nothing more when its deadline was quicker."""
-        if arrival.slot is not None:
-            arrival.slot.arrival = None
+        self._release(arrival.slot)
         if not arrival.settled:
             now_ns = time.monotonic_ns() - self.t0_ns if arrival.end_ns is None else arrival.end_ns
             if now_ns - arrival.intended_ns > self._deadline_ns:
@@ -263,12 +302,15 @@ class Pool:
         if not arrival.settled:
             self._ledger.broke(arrival, why)
 
+    @staticmethod
+    def _release(slot: Slot) -> None:
+        slot.arrival = None
+        slot.greenlet.spawn_tree_locals = slot.locals
+
     def _leave(self, slot: Slot) -> None:
         """The user's greenlet ended."""
         del self._by_greenlet[slot.greenlet]
         slot.kind.users -= 1
-        if slot in slot.kind.idle:
-            slot.kind.idle.remove(slot)
         if slot.arrival is not None:
             if slot.arrival.end_ns is None:
                 slot.arrival.error = "user_stopped"

@@ -213,6 +213,10 @@ class Checks(WithLogin, FastUser):
         with self.client.rename_request("renamed"):
             self.client.get(f"/echo?{time.time()}")
 
+    @task
+    def whispers(self):
+        self.client.request("get", "/ok")
+
 
 class ChecksAsEver(WithLogin, FastHttpUser):
     """The same with Locust's own."""

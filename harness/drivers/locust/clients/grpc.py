@@ -80,9 +80,8 @@ class Channel:
         if not parts.hostname:
             raise ValueError(f"host {url!r}: not an address; give one like http://127.0.0.1:50051")
         secure = parts.scheme in ("https", "grpcs")
-        self.target = (
-            f"{parts.netloc.rpartition('@')[2]}" if parts.port else f"{parts.hostname}:{443 if secure else 80}"
-        )
+        address = parts.netloc.rpartition("@")[2]
+        self.target = address if parts.port else f"{address}:{443 if secure else 80}"
         self._account, self._policy, self.timeout_s = account, policy, timeout_s
         self._secure = secure
         self._inner: Any = None

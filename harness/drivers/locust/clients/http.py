@@ -71,7 +71,7 @@ class FastClient:
             request = self._made(method, url, options)
         account = self._account
         start_ns = time.monotonic_ns()
-        arrival = account.begin(method, request.name, start_ns)
+        arrival = account.begin(request.method, request.name, start_ns)
         if request.checked:
             checked = CheckedAnswer(request.url, lambda judged: account.end(arrival, request, start_ns, judged))
             self._send(request, start_ns, checked)
@@ -167,7 +167,11 @@ class FastClient:
         """The request that a redirect leads to, None of any other answer."""
         if answer.status_code not in _REDIRECTS:
             return None
-        return request.redirected(answer.status_code, read_head(answer.head).get("Location", ""))
+        location = read_head(answer.head).get("Location", "")
+        try:
+            return request.redirected(answer.status_code, location)
+        except ValueError as error:
+            raise RequestError("bad_response", f"Location {location!r}: {error}") from error
 
     def _exchange(self, request: Request, due_ns: int, answer: Answer) -> None:
         origin = self._origins.get(request.origin)

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -133,6 +133,8 @@ class Connection:
 
     def _end_of(self, error: OSError | None) -> RequestError:
         why = str(error) if error is not None else "closed by the server"
+        if isinstance(error, SSLError):
+            return RequestError("tls", why)
         if self.reader.begun:
             return RequestError("reset_in_body", why)
         return RequestError("stale_connection" if self._answered else "reset", why)

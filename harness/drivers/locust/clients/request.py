@@ -27,7 +27,7 @@ class Options(TypedDict, total=False):
     allow_redirects: bool
     catch_response: bool  # a with block judges the answer
     context: Mapping[str, Any]  # for listeners of the request event
-    timeout: float  # seconds for the whole request
+    timeout: float | None  # seconds for the whole request; None: the user's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Request:
     def redirected(self, status: int, location: str) -> Request | None:
         """
         The request that an answer of `status` leads to, as browsers and RFC 9110 §15.4 have it; None if it is not one
-        to follow.
+        to follow. Raises ValueError when there is no such URL.
         """
         there = urljoin(self.url, location)
         if not location or not there.startswith(("http://", "https://")):
@@ -103,7 +103,14 @@ class Base:
             self._auth = {"Authorization": _basic(unquote(parts.username), unquote(parts.password or ""))}
 
     def request(self, method: str, url: str, options: Options, name: str | None = None) -> Request:
-        """The request of `url`, a path or a whole URL. Raises ValueError for what cannot be sent."""
+        """
+        The request of `url`, a path or a whole URL.
+
+        Raises ValueError for what cannot be sent, TypeError for an option there is not.
+        """
+        if unknown := options.keys() - Options.__annotations__.keys():
+            known = ", ".join(Options.__annotations__)
+            raise TypeError(f"{method} {url}: FastUser has no option {min(unknown)!r}; it has {known}")
         elsewhere = url.startswith(("http://", "https://"))
         path = url.partition("#")[0]
         origin, target = split_url(path) if elsewhere else (self.origin, f"{self._prefix}{path}" or "/")
@@ -125,15 +132,17 @@ class Base:
             body=body,
             data=_encoded(method, target, items, body),
             follow=options.get("allow_redirects", self._follow),
-            timeout_ns=round(options["timeout"] * 1e9) if "timeout" in options else None,
+            timeout_ns=None if (timeout_s := options.get("timeout")) is None else round(timeout_s * 1e9),
             checked=options.get("catch_response", False),
             context=options.get("context", {}),
         )
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Origin and target of a URL: ("http://shop:8080", "/items?page=2")."""
+    """Origin and target of a URL: ("http://shop:8080", "/items?page=2"). Raises ValueError when it is none."""
     parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0:  # `port` itself raises ValueError for what is no port
+        raise ValueError(f"URL {url!r}: no host or port to connect to")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", target
 

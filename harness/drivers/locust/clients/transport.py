@@ -200,8 +200,9 @@ class Link:
 
     def send(self, data: bytes) -> None:
         """Send now what the system takes, the rest when it can. That the other end is gone shows when reading."""
-        if self._tls is not None:
-            data = self._tls.write(data)
+        self._put(data if self._tls is None else self._tls.write(data))
+
+    def _put(self, data: bytes) -> None:
         if self._unsent:
             self._unsent += data
             return
@@ -263,7 +264,7 @@ class Link:
                     return
                 self.on_bytes(data)
             if not self.closed and (own := tls.pending()):
-                self._send(own)
+                self._put(own)
         except BlockingIOError:
             return
         except OSError as error:

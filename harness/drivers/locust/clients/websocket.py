@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from ssl import SSLContext
+from ssl import SSLContext, SSLError
 from typing import Any, ClassVar
 
 import gevent.queue
@@ -35,6 +35,9 @@ from harness.drivers.locust.clients.origin import Origin, Policy
 from harness.drivers.locust.clients.request import split_url
 from harness.drivers.locust.clients.transport import Dialled, Link
 from harness.drivers.locust.outcomes import RequestError
+
+INBOX_MAX = 1000
+"""Of messages that nobody waited for, only so many are kept, the last ones."""
 
 _HTTP = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
@@ -100,13 +103,13 @@ class _Socket:
         if isinstance(event, Message):
             self._parts.append(event.data)
             if event.message_finished:
-                self.inbox.put((b"" if isinstance(event, BytesMessage) else "").join(self._parts))
+                self._deliver((b"" if isinstance(event, BytesMessage) else "").join(self._parts))
                 self._parts = []
         elif isinstance(event, Ping):
             self.send(event.response())
         elif isinstance(event, AcceptConnection):
             self.open = True
-            self.inbox.put(event)
+            self._deliver(event)
         elif isinstance(event, RejectConnection):
             refused = f"http_{event.status_code}" if event.status_code >= 400 else "bad_response"
             self._fail(refused, f"the handshake was answered with status {event.status_code}")
@@ -116,12 +119,18 @@ class _Socket:
             self._fail(f"websocket_{int(event.code)}", event.reason or "closed by the server")
 
     def _on_end(self, error: OSError | None) -> None:
-        self._fail("reset_in_body" if self._parts else "reset", str(error or "closed by the server"))
+        broken = "tls" if isinstance(error, SSLError) else "reset_in_body" if self._parts else "reset"
+        self._fail(broken, str(error or "closed by the server"))
 
     def _fail(self, error_class: str, why: str) -> None:
         self.link.close()
         self.open = False
-        self.inbox.put(RequestError(error_class, why))
+        self._deliver(RequestError(error_class, why))
+
+    def _deliver(self, what: Any) -> None:
+        self.inbox.put(what)
+        if self.inbox.qsize() > INBOX_MAX:
+            self.inbox.get()
 
 
 class WebSocketClient:

@@ -121,10 +121,10 @@ class Reader:
         """No more bytes come; whether that completes the answer, as it does one without length or chunks."""
         if _HEAD_END not in _final(self.head):
             return False
-        fields = read_head(self.head)
-        if "Content-Length" in fields or "Transfer-Encoding" in fields:
+        fields, status = read_head(self.head), self._parser.get_status_code()
+        if "Content-Length" in fields or "Transfer-Encoding" in fields or status < 200:
             return False
-        self.status, self.complete = self._parser.get_status_code(), True
+        self.status, self.complete = status, True
         return True
 
     def release(self) -> None:
