@@ -1,5 +1,5 @@
 """
-What the API server fills in when a person leaves it out, by kind; only the fields that readers count on.
+What the API server fills in when a person leaves it out, and leaves out when it is empty; only what readers count on.
 
 A source for each: the API reference of the kind at https://kubernetes.io/docs/reference/kubernetes-api/.
 """
@@ -17,6 +17,9 @@ TOLERATION_S = 5
 """How long pods stay bound to a node that is not ready or unreachable, unless they say; in real clusters 300 s."""
 
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+_EMPTY_IS_NOTHING = ("labels", "annotations", "ownerReferences", "finalizers", "taints", "unschedulable")
+"""Fields of metadata and of nodes that objects do not have any more when they hold nothing, or false."""
 
 _DEFAULTS: MappingProxyType[str, Obj] = MappingProxyType(
     {
@@ -52,6 +55,9 @@ def with_defaults(resource: Resource, obj: Obj, *, serial: int = 0) -> Obj:
     """
     _fill(obj, _DEFAULTS.get(resource.kind, {}))
     meta, spec = obj["metadata"], obj.get("spec", {})
+    for part in (meta, spec) if resource.kind == "Node" else (meta,):
+        for key in [key for key in _EMPTY_IS_NOTHING if not part.get(key, True)]:
+            del part[key]
     match resource.kind:
         case "Namespace":
             _fill(meta, {"labels": {"kubernetes.io/metadata.name": meta["name"]}})

@@ -85,6 +85,8 @@ class Kubelet:
         if not is_true(node, "Ready"):
             store.update(NODES, self.node, "", _say_ready)
             record_event(store, node, "NodeReady", f"Node {self.node} status is now: NodeReady", component="kubelet")
+            for run in self._runs.values():
+                run.tell_again()
 
     async def _switch(self, *, off: bool) -> None:
         if off and self._on:

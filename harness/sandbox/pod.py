@@ -89,6 +89,7 @@ class PodRun:
         self._ports: dict[int, int] = {}  # container port -> real port
         self._ending = asyncio.Event()
         self._silent = False
+        self._phase = "Pending"
         self._kill_timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -133,6 +134,11 @@ class PodRun:
         """End all containers now, and tell nobody: what the store says of the pod stays as it is."""
         self._silent = True
         self.kill()
+
+    def tell_again(self) -> None:
+        """Publish how the pod is: while its node was not heard, somebody else may have said something else of it."""
+        if not self.ended.is_set():
+            self._publish(self._phase)
 
     async def _run_container(self, container: Container, egress_port: int) -> int:
         while not self._ending.is_set():
@@ -261,6 +267,7 @@ class PodRun:
         return await http_probe(real_port, request["path"], probe["timeoutSeconds"])
 
     def _publish(self, phase: str) -> None:
+        self._phase = phase
         meta = self._pod["metadata"]
         present = self._host.store.find(PODS, meta["name"], meta["namespace"])
         if self._silent or present is None or present["metadata"]["uid"] != meta["uid"]:

@@ -4,22 +4,21 @@ from dataclasses import replace
 
 import pytest
 from conductor_stage import Stage, small_plan
+from plan_values import HERE, rule
 
 from harness.errors import DriverError
 from harness.history.audit import AuditCompleted, AuditFailed, AuditReadRequested, AuditStarted
 from harness.history.events import DriverBroke, LoadStopped, RollbackCompleted, Status
-from harness.plan.model import Audit, AuditRule, Count, Rule, Source, Tier
+from harness.plan.model import Audit, AuditRule, Count, Tier
 from harness.record import read
 from harness.verdict.judge import judge
 from harness.verdict.model import Outcome
 
-HERE = Source(path="scenarios/small.yaml", line=1)
-RULE = Rule(text="> 0", op=">", quantity=0.0, relative_to=None, for_s=None)
 AUDIT = Audit(
     url="http://store",
     rate_per_s=20.0,
     writers=4,
-    rules=(AuditRule(count=Count.LOST, tier=Tier.FAIL, rule=RULE, source=HERE),),
+    rules=(AuditRule(count=Count.LOST, tier=Tier.FAIL, rule=rule("> 0", 0.0), source=HERE),),
     source=HERE,
 )
 

@@ -61,6 +61,6 @@ def test_what_comes_late_is_not_missing():
     ],
 )
 def test_what_cannot_be_read_back_is_no_result(service, why, monkeypatch):
-    monkeypatch.setattr(reading, "READ_BACK_S", 0.02)
-    with pytest.raises(DriverError, match=rf"^what was written could not be read back within 0.02 s: {why}$"):
+    monkeypatch.setattr(reading, "READ_BACK_S", 0.1)
+    with pytest.raises(DriverError, match=rf"^what was written could not be read back within 0.1 s: {why}$"):
         read(service, "w1", "w2")

@@ -171,7 +171,8 @@ def test_an_experiment_is_played_and_undone_by_chaos_toolkit_alone(
     until(lambda: whole(place), "the service is whole again", 120)
     assert left(place, run_of(name)) == []
     assert {name_of(node): node["spec"].get("taints") for node in place.api.items(NODES_PATH)} == taints
-    assert sweep(place.api, [service], run_of(name)) in ((), tuple(jobs_of(place, run_of(name))))
+    jobs = tuple(jobs_of(place, run_of(name)))
+    assert sweep(place.api, [service], run_of(name)) in ((), jobs)
 
 
 def jobs_of(place: Place, run: str) -> list[str]:

@@ -84,7 +84,7 @@ def test_a_cordoned_node_takes_no_new_pods_and_keeps_those_it_has(place: Place, 
 
     until(pending, "the new pod is not scheduled")
     assert runs(place, "lch-stays")
-    place.api.patch(node_path(spare), {"spec": {"unschedulable": None}})
+    assert "unschedulable" not in place.api.patch(node_path(spare), {"spec": {"unschedulable": False}})["spec"]
     until(lambda: runs(place, "lch-waits"), "it runs once the node is uncordoned")
 
 

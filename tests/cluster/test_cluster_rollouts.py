@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 from cluster_place import Obj, Place, until
 
-from harness.drivers.kubernetes.kinds import REVISION, controller_of
-from harness.drivers.kubernetes.objects import deployments_path, labels_of, name_of, replica_sets_path
+from harness.drivers.kubernetes.kinds import REVISION
+from harness.drivers.kubernetes.objects import (
+    controller_of,
+    deployments_path,
+    labels_of,
+    name_of,
+    replica_sets_path,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -16,9 +22,13 @@ NAME = "lch-rolled"
 def replica_sets(place: Place) -> dict[int, Obj]:
     """Those of the deployment, by revision."""
     found = place.api.items(replica_sets_path(place.namespace), {"labelSelector": f"app={NAME}"})
-    return {
-        int(one["metadata"]["annotations"][REVISION]): one for one in found if controller_of(one).get("name") == NAME
-    }
+    mine = [one for one in found if (owner := controller_of(one)) and owner["name"] == NAME]
+    return {int(one["metadata"]["annotations"][REVISION]): one for one in mine}
+
+
+def owners(place: Place) -> set[str]:
+    """The UIDs of what controls the deployment's ready pods."""
+    return {owner["uid"] for pod in place.ready_pods(f"app={NAME}") if (owner := controller_of(pod))}
 
 
 def complete(place: Place, generation: int) -> bool:
@@ -41,8 +51,7 @@ def test_a_rollout_is_observed_revised_complete_and_undone(place: Place) -> None
     revisions = replica_sets(place)
     assert sorted(revisions) == [1, 2]
     assert revisions[1]["metadata"]["uid"] == old["metadata"]["uid"]
-    owners = {controller_of(pod)["uid"] for pod in place.ready_pods(f"app={NAME}")}
-    assert owners == {revisions[2]["metadata"]["uid"]}
+    assert owners(place) == {revisions[2]["metadata"]["uid"]}
 
     deployment = place.api.get(path)
     undone = place.api.edit(
@@ -59,8 +68,7 @@ def test_a_rollout_is_observed_revised_complete_and_undone(place: Place) -> None
         2: name_of(revisions[2]),
         3: name_of(old),
     }
-    owners = {controller_of(pod)["uid"] for pod in place.ready_pods(f"app={NAME}")}
-    assert owners == {old["metadata"]["uid"]}
+    assert owners(place) == {old["metadata"]["uid"]}
 
 
 def without_hash(template: Obj) -> Obj:

@@ -9,7 +9,7 @@ from harness.drivers.kubernetes.client import ApiClient
 from harness.drivers.kubernetes.objects import deployments_path, pods_path, ready, terminating
 
 
-def wait_for_rest(kubeconfig: str | Path, namespace: str = "shop", limit_s: float = 30.0) -> None:
+def wait_for_rest(kubeconfig: str | Path, namespace: str = "shop", limit_s: float = 100.0) -> None:
     """Every pod is ready and stays, and the Deployments have all they ask for; AssertionError after `limit_s`."""
     api = ApiClient(str(kubeconfig), None)
     deadline = time.monotonic() + limit_s

@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from plan_values import CLUSTER, SERVICE, phase, plan_of
 
 from harness.drivers.kubernetes.client import ApiClient, ApiError
-from harness.plan.model import (
-    Better,
-    ClientMeasure,
-    ClientSli,
-    Cluster,
-    Experiment,
-    Fault,
-    Load,
-    Observe,
-    Phase,
-    Plan,
-    Rule,
-    Service,
-    Source,
-    Threshold,
-    Tier,
-    Unit,
-)
+from harness.plan.model import Fault, Plan
 
 Obj = dict[str, Any]
 ZONE = "topology.kubernetes.io/zone"
@@ -52,87 +37,10 @@ def node(name: str, zone: str) -> Obj:
     return {"metadata": {"name": name, "labels": {ZONE: zone}}}
 
 
-def fault(name: str = "pod-delete", *, observe: Observe = Observe.PODS_REPLACED, **asked: Any) -> Fault:
-    """A fault from 10 s to 20 s; `asked` may be selector, namespace, zone, max_targets, at_s, until_s, line."""
-    experiment = Experiment(
-        name=name,
-        path=f"experiments/{name}.yaml",
-        document="{}",
-        observe=observe,
-        selector=asked.get("selector", "app=shop"),
-        namespace=asked.get("namespace", "shop"),
-        zone=asked.get("zone"),
-        max_targets=asked.get("max_targets"),
-    )
-    return Fault(
-        name=name,
-        experiment=experiment,
-        at_s=asked.get("at_s", 10.0),
-        until_s=asked.get("until_s", 20.0),
-        phase="stress",
-        source=Source(path="scenarios/s.yaml", line=asked.get("line", 9)),
-    )
-
-
 def plan(faults: tuple[Fault, ...] = (), *, kubeconfig: str | None, selector: str = "app=shop") -> Plan:
     """A plan of one 30 s phase against the cluster."""
-    here = Source(path="scenarios/s.yaml", line=1)
-    cluster = Cluster(
-        kubeconfig=kubeconfig, context=None, namespace="shop", selector=selector, deployment="shop", max_pods=2
-    )
-    load = Load(
-        baseline_per_s=10.0,
-        locustfile="/shop.py",
-        arrivals="uniform",
-        seed=1,
-        deadline_s=5.0,
-        slow_s=1.0,
-        workers=1,
-    )
-    errors = ClientSli(
-        name="errors",
-        measure=ClientMeasure.ERROR_RATIO,
-        quantile=None,
-        series=None,
-        unit=Unit.RATIO,
-        better=Better.LOWER,
-        source=here,
-    )
-    rule = Rule(text="> 1%", op=">", quantity=0.01, relative_to=None, for_s=None)
-    phase = Phase(
-        name="stress",
-        load_level=1.0,
-        begin_s=0.0,
-        ramp_s=0.0,
-        settle_s=0.0,
-        start_s=0.0,
-        end_s=30.0,
-        judge=True,
-        thresholds=(Threshold(sli="errors", tier=Tier.FAIL, rule=rule, source=here),),
-        timings=(),
-        source=here,
-    )
-    service = Service(
-        name="shop",
-        title="Shop",
-        url=URL,
-        load=load,
-        cluster=cluster,
-        prometheus=None,
-        slis=(errors,),
-        sandbox=None,
-        source=here,
-    )
-    return Plan(
-        scenario="s",
-        title="S",
-        service=service,
-        phases=(phase,),
-        faults=faults,
-        end_s=30.0,
-        time_scale=1.0,
-        source=here,
-    )
+    cluster = replace(CLUSTER, kubeconfig=kubeconfig, selector=selector)
+    return plan_of(phase(end_s=30.0), service=replace(SERVICE, cluster=cluster), faults=faults)
 
 
 def kubeconfig(folder: Path, server: str | None, *, current: str | None = "here") -> str:

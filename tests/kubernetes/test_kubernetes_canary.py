@@ -117,10 +117,12 @@ def test_lines_of_other_kinds_are_passed_by(other: bytes) -> None:
 
 
 def test_a_cut_of_a_zone_without_nodes_is_refused() -> None:
-    """Nobody could tell whether it happened."""
-    api = ScriptedApi({"/api/v1/nodes": [node("node-a", "a"), node("node-b", "b")]})
+    """Nobody could tell whether it happened; nor where no canary can stand."""
+    closed = [node("cordoned", "z") | {"spec": {"unschedulable": True}}]
+    closed += [node("control-plane", "z") | {"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}]
+    api = ScriptedApi({"/api/v1/nodes": [node("node-a", "a"), node("node-b", "b"), *closed]})
 
-    with pytest.raises(DriverError, match=r"cannot watch a cut of z: zones of nodes: a, b$"):
+    with pytest.raises(DriverError, match=r"cannot watch a cut of z: zones of nodes that take pods: a, b$"):
         canary.start(api, ["z"], NEST, lambda _: None)
 
 

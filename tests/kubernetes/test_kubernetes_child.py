@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kube_doubles import fault, kubeconfig, plan
+from kube_doubles import kubeconfig, plan
+from plan_values import fault
 
 from harness.drivers.kubernetes.driver import KubernetesObserver
 from harness.errors import DriverError
-from harness.plan.model import Fault, Observe
+from harness.plan.model import Observe
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -53,8 +53,8 @@ def test_the_observer_is_told_everything_that_the_faults_are_about(tmp_path: Pat
     """Other pods, other deployments, the zones to be watched, the smallest limit of slowness."""
     faults = (
         fault("zone-cut", observe=Observe.ZONE_CUT, zone="b", namespace="data"),
-        slow(fault("slow-b", observe=Observe.PATHS_DEGRADED, zone="b", namespace="data"), 0.2),
-        slow(fault("slow-a", observe=Observe.PATHS_DEGRADED, zone="a", namespace="data"), 0.1),
+        fault("slow-b", observe=Observe.PATHS_DEGRADED, zone="b", namespace="data", slow_s=0.2),
+        fault("slow-a", observe=Observe.PATHS_DEGRADED, zone="a", namespace="data", slow_s=0.1),
         fault("kill", selector="app=db"),
     )
     observer = KubernetesObserver(plan(faults, kubeconfig="/k"), run="s/1", log_dir=tmp_path)
@@ -73,10 +73,6 @@ def test_the_observer_is_told_everything_that_the_faults_are_about(tmp_path: Pat
         "run": "s/1",
         "ttl_s": 630,
     }
-
-
-def slow(one: Fault, slow_s: float) -> Fault:
-    return replace(one, experiment=replace(one.experiment, slow_s=slow_s))
 
 
 def test_the_conductors_side_does_not_import_the_kubernetes_client() -> None:

@@ -87,6 +87,19 @@ def test_nothing_is_guessed(
     assert str(caught.value).startswith(f"kubernetes: kubeconfig '{path}': ")
 
 
+@pytest.mark.parametrize("text", ["apiVersion: {", "[]", "just words", "\0"])
+def test_a_file_of_another_kind_is_named(tmp_path: Path, text: str) -> None:
+    """In one line, not with the library's traceback."""
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+
+    with pytest.raises(DriverError) as caught:
+        ApiClient(str(path), None)
+
+    assert str(caught.value).startswith(f"kubernetes: '{path}' is no kubeconfig: ")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_proxy_from_the_environment_is_not_asked_for_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

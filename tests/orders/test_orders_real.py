@@ -11,7 +11,7 @@ import pytest
 
 from harness import sandbox
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 ZONE = "topology.kubernetes.io/zone"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/store"
@@ -65,6 +65,12 @@ class Store:
     def ids(self, prefix):
         return until(lambda: ask("GET", f"{self.url}/entries?prefix={prefix}")[1].get("ids"), "no list")
 
+    def status_of(self, name):
+        """200 for an entry that is there, 404 for one that is not, as soon as a leader says so."""
+        return until(
+            lambda: (code := ask("GET", f"{self.url}/entries/{name}")[0]) in (200, 404) and code, f"{name}: no answer"
+        )
+
     def pods(self):
         """Pod -> where it listens, past the network."""
         targets = json.loads(self._targets.read_text(encoding="utf-8"))
@@ -101,11 +107,22 @@ def test_what_was_acknowledged_outlives_two_leaders_in_quick_succession(store):
     assert sorted(store.ids("quick")) == sorted(names)
 
 
+def test_lost_followers_are_replaced_although_nothing_is_written(store):
+    """Those lost before have all there is, too, but must not take the place of one that lives."""
+    for _ in range(4):
+        store.whole()
+        leader = store.leader()
+        lost = next(pod for pod in store.pods() if pod != leader)
+        assert ask("DELETE", f"{store.api}{PODS}/{lost}", {"gracePeriodSeconds": 0})[0] == 200
+        until(lambda lost=lost: lost not in store.pods(), f"{lost} stays")
+    store.whole()
+
+
 def test_the_same_id_twice_is_stored_once_and_the_list_is_in_order(store):
     store.write("twice1", "twice2", "twice1", "twice3", "twice2")
     assert store.ids("twice") == ["twice1", "twice2", "twice3"]
-    assert ask("GET", f"{store.url}/entries/twice2")[0] == 200
-    assert ask("GET", f"{store.url}/entries/twice4")[0] == 404
+    assert store.status_of("twice2") == 200
+    assert store.status_of("twice4") == 404
 
 
 def test_a_leader_that_is_cut_off_acknowledges_nothing(store):

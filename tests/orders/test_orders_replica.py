@@ -115,6 +115,15 @@ def test_a_lost_member_is_replaced_by_one_that_has_everything():
     assert lead.wanted(gone={"c"}) == {"a", "b", "d"}
 
 
+def test_a_newcomer_that_is_lost_again_does_not_join():
+    """It would have to be replaced next, for ever: while nothing is written, nobody lacks anything."""
+    _, lead = leader(["x"])
+    for who in "bde":
+        lead.note(who, 1)
+    assert lead.known == set("abcde")
+    assert lead.wanted(gone={"c", "d"}) == {"a", "b", "e"}
+
+
 def test_a_newcomer_that_lacks_a_safe_entry_does_not_join():
     replica, lead = leader(["x"])
     lead.note("b", 1)

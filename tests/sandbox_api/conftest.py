@@ -169,10 +169,10 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
     thread = threading.Thread(target=lambda: asyncio.run(live()), daemon=True)
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(30)
     monkeypatch.setenv("KUBECONFIG", str(made[0].kubeconfig))
     monkeypatch.setenv("HOME", str(tmp_path))
     yield made[0]
     made[0].loop.call_soon_threadsafe(stop.set)
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 Shop = Callable[..., dict[str, Any]]
 
@@ -30,7 +30,7 @@ def ready(k8s: Any) -> int:
     return k8s.client.AppsV1Api().read_namespaced_deployment("shop", "default").status.ready_replicas or 0
 
 
-def eventually(probe: Callable[[], bool], within_s: float = 5.0) -> None:
+def eventually(probe: Callable[[], bool], within_s: float = 30.0) -> None:
     end = time.monotonic() + within_s
     while not probe():
         assert time.monotonic() < end, "it did not come true in time"
@@ -92,36 +92,35 @@ def test_a_conflict_and_a_missing_object_raise_with_their_code(k8s: Any) -> None
     assert missing.value.status == 404
 
 
-def test_a_watch_sees_a_change_within_tens_of_milliseconds(k8s: Any) -> None:
+def test_a_watch_sees_a_change_when_it_happens(k8s: Any) -> None:
     core = k8s.client.CoreV1Api()
     pods = core.list_namespaced_pod("default")
     victim = pods.items[0].metadata
     watch = k8s.watch.Watch()
     kinds = []
-    begun = None
     version = pods.metadata.resource_version
     core.patch_node("node-a", {"metadata": {"labels": {"x": "y"}}})
     begun = time.monotonic()
     core.delete_namespaced_pod(victim.name, "default")
-    for event in watch.stream(core.list_namespaced_pod, "default", resource_version=version, timeout_seconds=5):
+    for event in watch.stream(core.list_namespaced_pod, "default", resource_version=version, timeout_seconds=60):
         kinds.append(event["type"])
         status = event["object"].status
         if event["object"].metadata.uid != victim.uid and status.phase == "Running":
             watch.stop()
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 50  # not only when the watch ends
     assert {"ADDED", "MODIFIED", "DELETED"} <= set(kinds)
 
 
 def test_a_dead_man_job_fires_and_takes_its_policy_with_it(k8s: Any) -> None:
     batch, networking = k8s.client.BatchV1Api(), k8s.client.NetworkingV1Api()
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "x", "image": "unused"}]}}
-    spec = {"parallelism": 0, "activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0, "template": template}
+    spec = {"parallelism": 0, "activeDeadlineSeconds": 60, "ttlSecondsAfterFinished": 0, "template": template}
     job = batch.create_namespaced_job("default", {"metadata": {"name": "deadman"}, "spec": spec})
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "deadman", "uid": job.metadata.uid}
     policy = {"metadata": {"name": "cut", "ownerReferences": [owner]}, "spec": {"podSelector": {}}}
     networking.create_namespaced_network_policy("default", policy)
-    batch.patch_namespaced_job("deadman", "default", {"spec": {"activeDeadlineSeconds": 2}})
     assert batch.read_namespaced_job("deadman", "default").status.start_time is not None
+    batch.patch_namespaced_job("deadman", "default", {"spec": {"activeDeadlineSeconds": 1}})
     eventually(lambda: networking.list_namespaced_network_policy("default").items == [])
     assert batch.list_namespaced_job("default").items == []
 
@@ -134,7 +133,7 @@ def test_chaosk8s_pod_functions(k8s: Any) -> None:
     victims = terminate_pods(label_selector="app=shop", ns="default", qty=2, rand=True)
     assert set(victims) <= before
     eventually(lambda: ready(k8s) == 6)
-    assert count_pods("app=shop", phase="Running", ns="default") == 6
+    eventually(lambda: count_pods("app=shop", phase="Running", ns="default") == 6)
     after = {pod.metadata.name for pod in k8s.client.CoreV1Api().list_namespaced_pod("default").items}
     assert len(before & after) == 4
 
@@ -148,7 +147,7 @@ def test_chaosk8s_deployment_functions(k8s: Any) -> None:
     before = {pod.metadata.uid for pod in k8s.client.CoreV1Api().list_namespaced_pod("default").items}
     rollout_deployment("shop", "default")
     eventually(lambda: ready(k8s) == 3)
-    assert deployment_fully_available("shop", "default", timeout=3) is True
+    assert deployment_fully_available("shop", "default", timeout=30) is True
     assert deployment_available_and_healthy("shop", "default") is True
 
     def replaced() -> bool:

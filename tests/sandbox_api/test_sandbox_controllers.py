@@ -199,7 +199,7 @@ def test_a_cordoned_node_gets_no_pods_until_it_is_uncordoned(store: Store, recon
     assert [item and item["reason"] for item in unscheduled] == ["Unschedulable", "Unschedulable"]
     reconciled(lambda: cordon("node-a", on=False))
     assert places(store) == {"node-b": 6, "node-a": 2}
-    assert store.get(NODES, "node-a")["spec"] == {"unschedulable": False}
+    assert store.get(NODES, "node-a")["spec"] == {}
 
 
 def test_a_service_lists_its_ready_pods_with_their_zones(store: Store, reconciled: Play, shop: Shop) -> None:

@@ -63,7 +63,7 @@ def test_a_rehearsal_changes_nothing_and_answers_like_the_real_thing(
     assert (patched["spec"]["replicas"], patched["metadata"]["generation"]) == (9, 2)
     assert patched["metadata"]["resourceVersion"] == present["metadata"]["resourceVersion"]
     assert as_rehearsed(replace(store.fork(), scale, more), present)["spec"] == {"replicas": 9}
-    gone = delete(store.fork(), parse_target(POD + pod["metadata"]["name"]), {}, {})
+    gone = delete(store.fork(), parse_target(POD + pod["metadata"]["name"]), {})
     assert "deletionTimestamp" in gone["metadata"]
     assert evict(store.fork(), parse_target(f"{POD}{pod['metadata']['name']}/eviction"), {})["status"] == "Success"
     with pytest.raises(ApiError, match=r"already exists$"):
@@ -86,22 +86,26 @@ def test_what_would_belong_to_a_rehearsed_job_can_be_rehearsed(store: Store, sho
 
 
 @pytest.mark.parametrize(
-    ("query", "body", "rehearsed"),
+    ("method", "query", "body", "rehearsed"),
     [
-        ({"dryRun": "All"}, {}, True),
-        ({}, {"dryRun": ["All"]}, True),
-        ({}, {"deleteOptions": {"dryRun": ["All"]}}, True),
-        ({"dryRun": ""}, [{"op": "test"}], False),
-        ({}, {"deleteOptions": {"gracePeriodSeconds": 1}}, False),
+        ("POST", {"dryRun": "All"}, {}, True),
+        ("POST", {}, {"dryRun": ["All"]}, False),
+        ("POST", {}, {"deleteOptions": {"dryRun": ["All"]}}, True),
+        ("PATCH", {"dryRun": ""}, [{"op": "test"}], False),
+        ("POST", {}, {"deleteOptions": {"gracePeriodSeconds": 1}}, False),
+        ("DELETE", {}, {"dryRun": ["All"]}, True),
+        ("DELETE", {"dryRun": "All"}, {}, False),
     ],
 )
-def test_a_rehearsal_is_asked_for_in_the_query_or_in_the_options(query: Obj, body: Any, *, rehearsed: bool) -> None:
-    assert is_rehearsal(query, body) is rehearsed
+def test_a_rehearsal_is_asked_for_in_the_query_or_in_the_options_of_a_deletion(
+    method: str, query: Obj, body: Any, *, rehearsed: bool
+) -> None:
+    assert is_rehearsal(method, query, body) is rehearsed
 
 
 def test_any_other_kind_of_rehearsal_is_refused() -> None:
     with pytest.raises(ApiError, match=r'dryRun: Unsupported value: "Some": supported values: "All"$'):
-        is_rehearsal({"dryRun": "Some"}, {})
+        is_rehearsal("POST", {"dryRun": "Some"}, {})
 
 
 def test_everything_is_allowed_until_a_line_denies_it(store: Store) -> None:

@@ -8,7 +8,7 @@ from harness.sandbox.api.patches import json_patch, merge_patch, strategic_merge
 from harness.sandbox.api.tables import duration_text
 from harness.sandbox.api.target import Target, parse_target
 from harness.sandbox.api.validation import checked
-from harness.sandbox.resources import DEPLOYMENTS, NAMESPACES, NETWORKPOLICIES, NODES, PODS, ApiError
+from harness.sandbox.resources import DEPLOYMENTS, LEASES, NAMESPACES, NETWORKPOLICIES, NODES, PODS, ApiError
 from harness.sandbox.selectors import field_selector, label_selector, selects
 
 
@@ -181,6 +181,13 @@ def test_objects_that_controllers_could_not_work_with_are_refused(spec: dict[str
     with pytest.raises(ApiError) as refused:
         checked(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": spec})
     assert (refused.value.code, refused.value.message) == (422, f'Deployment "d" is invalid: {message}')
+
+
+@pytest.mark.parametrize("renewed", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123Z", "now", 5])
+def test_a_lease_is_renewed_at_a_time_with_microseconds(renewed: object) -> None:
+    with pytest.raises(ApiError, match=r"^Invalid: .*: spec\.renewTime: Invalid value: .*: must be a time with micro"):
+        checked(LEASES, {"metadata": {"name": "l"}, "spec": {"renewTime": renewed}})
+    assert checked(LEASES, {"metadata": {"name": "l"}, "spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}})
 
 
 def test_null_means_not_set() -> None:

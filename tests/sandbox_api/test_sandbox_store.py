@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.sandbox import store as store_module
-from harness.sandbox.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES, ApiError
+from harness.sandbox.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, NODES, PODS, SERVICES, ApiError
 from harness.sandbox.store import Store
 
 POD = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}}
@@ -51,6 +51,16 @@ def test_only_changes_of_content_bump_the_generation_and_equal_content_changes_n
     version = store.version
     store.update(DEPLOYMENTS, "d", "default", lambda obj: obj["spec"].update(replicas=7))
     assert store.version == version
+
+
+def test_fields_that_hold_nothing_any_more_are_gone(store: Store) -> None:
+    """As of real objects: who wants to remove one again is told that it is not there."""
+    marked = {"name": "x", "labels": {"a": "1"}, "annotations": {"b": "2"}}
+    store.create(NODES, {"metadata": marked, "spec": {"unschedulable": True, "taints": [{"key": "t"}]}})
+    bare = {"labels": {}, "annotations": {}}
+    node = store.update(NODES, "x", "", lambda obj: obj["metadata"].update(bare))
+    assert not {"labels", "annotations"} & node["metadata"].keys()
+    assert store.update(NODES, "x", "", lambda obj: obj["spec"].update(unschedulable=False, taints=[]))["spec"] == {}
 
 
 def test_a_running_pod_stays_until_its_kubelet_removes_it(store: Store) -> None:

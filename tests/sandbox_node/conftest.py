@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from cluster_at_rest import wait_for_rest
 
 from harness import sandbox
 
@@ -24,7 +25,7 @@ class Client:
     def get(self, path: str = "/items") -> tuple[int, str]:
         """Status and zone of a request through the front, on a connection of its own."""
         try:
-            with urllib.request.urlopen(self.endpoints.url + path, timeout=5) as answer:
+            with urllib.request.urlopen(self.endpoints.url + path, timeout=30) as answer:
                 return answer.status, answer.headers["x-zone"]
         except urllib.error.HTTPError as error:
             error.close()
@@ -38,7 +39,7 @@ class Client:
         """The same for a body of any content type."""
         headers = {"Content-Type": kind}
         request = urllib.request.Request(self.endpoints.api_url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read().decode()
         return json.loads(text) if answer.headers["content-type"].startswith("application/json") else text
 
@@ -102,8 +103,15 @@ def state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(state_dir: Path) -> Iterator[Client]:
+def shared(state_dir: Path) -> Iterator[Client]:
     """A good sandbox, shared by the tests of a module; each leaves it as it was."""
     endpoints = sandbox.up("good", state_dir, owned=True)
     yield Client(endpoints)
     sandbox.down(state_dir)
+
+
+@pytest.fixture
+def client(shared: Client) -> Client:
+    """That sandbox, at rest."""
+    wait_for_rest(shared.endpoints.kubeconfig)
+    return shared

@@ -38,7 +38,7 @@ class Pod:
 
 
 class Stage:
-    """One pod behind one front with an attempt timeout of 0.2 s, and an egress proxy; `change` the ways of packets."""
+    """One pod behind one front with an attempt timeout of 1 s, and an egress proxy; `change` the ways of packets."""
 
     def __init__(self) -> None:
         self.pod = Pod()
@@ -48,7 +48,7 @@ class Stage:
 
     async def build(self) -> None:
         target = Target("10.42.0.2", 8080, await self.listen(self.pod))
-        self.front = Front(self.links, Balancer(), 0.2)
+        self.front = Front(self.links, Balancer(), 1.0)
         self.front.set_targets([target])
         self.port = await self.listen(self.front)
         self.egress_port = await self.listen(Egress(self.links, lambda host, _: target if host == "shop" else None))
@@ -79,7 +79,7 @@ class Stage:
         """What comes back on one connection that sends all requests at once."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port or self.port)
         writer.write(b"".join(requests[:-1]) + requests[-1].replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
-        received = await asyncio.wait_for(reader.read(), 2)
+        received = await asyncio.wait_for(reader.read(), 10)
         writer.close()
         return received
 

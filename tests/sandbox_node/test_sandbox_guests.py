@@ -11,7 +11,7 @@ import pytest
 
 from harness import sandbox
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 
 class Page(http.server.BaseHTTPRequestHandler):

@@ -1,11 +1,12 @@
 """A node that loses its power, is missed, and comes back."""
 
 import json
+from itertools import count
 
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
 PODS = "/api/v1/namespaces/shop/pods"
 NODE = "/api/v1/nodes/node-b"
@@ -85,6 +86,25 @@ def test_a_pod_deleted_on_a_dead_node_stays_terminating_until_the_node_is_back(c
         switch(client, "on")
     until(lambda: not found(client, "late"), 10)
     until(lambda: len(client.ready()) == 6, 20)
+
+
+def test_a_node_that_was_only_missed_for_a_moment_has_its_pods_ready_again(client, until):
+    """Its kubelet, which was well all the time, says so of the node and of each pod."""
+    lease, merge = (
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-b",
+        "application/merge-patch+json",
+    )
+
+    def missed() -> bool:
+        client.send("PATCH", lease, b'{"spec": {"renewTime": "2026-01-01T00:00:00.000000Z"}}', merge)
+        client.send("PATCH", NODE, json.dumps({"metadata": {"labels": {"look": str(next(looks))}}}).encode(), merge)
+        return node_ready(client) == "Unknown"
+
+    looks = count()
+    until(missed, 10)  # unless a heartbeat comes in between
+    until(lambda: node_ready(client) == "True" and len(client.ready()) == 6, 10)
+    until(lambda: "taints" not in client.api("GET", NODE)["spec"], 5)
+    client.send("PATCH", NODE, b'{"metadata": {"labels": {"look": null}}}', merge)
 
 
 def test_a_pod_knows_the_api_server_and_itself(client, until):

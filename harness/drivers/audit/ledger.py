@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 from harness.history.audit import Acknowledged, acknowledged_line, acknowledged_of
@@ -19,6 +20,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._waiting: list[bytes] = []
+        self._flushing = threading.Lock()  # `run` flushes in a thread, and may have left it at work when cancelled
 
     def add(self, write: Acknowledged) -> None:
         """Take note of a write that was acknowledged."""
@@ -32,12 +34,14 @@ class Ledger:
 
     def flush(self) -> None:
         """Bring to disk what was added so far. Raises OSError."""
-        lines, self._waiting = self._waiting, []
-        if lines:
-            data = b"".join(lines)
+        with self._flushing:
+            count = len(self._waiting)
+            data = b"".join(self._waiting[:count])
+            del self._waiting[:count]  # what is added meanwhile stays
             while data:
                 data = data[self._file.write(data) or 0 :]
-            os.fsync(self._file.fileno())
+            if count:
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Bring the rest to disk and close. Raises OSError."""

@@ -162,13 +162,12 @@ def start(api: ApiClient, cut: Iterable[str], nest: Nest, wait: Wait) -> tuple[C
 
     They go with the run's dead-man Job whatever happens to us. Raises DriverError.
     """
-    zones = set(zones_of(api.items(NODES_PATH)).values())
+    zones = set(zones_of(filter(_takes_pods, api.items(NODES_PATH))).values())
     missing = set(cut) - zones
     if missing or len(zones) < 2:
         known = ", ".join(sorted(zones)) or "none"
-        raise DriverError(
-            f"kubernetes {api.url}: cannot watch a cut of {', '.join(sorted(cut))}: zones of nodes: {known}"
-        )
+        what = f"cannot watch a cut of {', '.join(sorted(cut))}: zones of nodes that take pods: {known}"
+        raise DriverError(f"kubernetes {api.url}: {what}")
     flock = canaries(zones, cut, nest.run)
     first, *others = flock
     where = pods_path(nest.namespace)
@@ -179,6 +178,14 @@ def start(api: ApiClient, cut: Iterable[str], nest: Nest, wait: Wait) -> tuple[C
     for canary in others:
         _ip_once_running(api, nest.namespace, canary, wait)
     return flock
+
+
+def _takes_pods(node: Obj) -> bool:
+    """Whether a canary, which tolerates nothing, may be put there; a zone of control planes only has no service."""
+    spec = node.get("spec") or {}
+    return not spec.get("unschedulable") and all(
+        taint["effect"] == "PreferNoSchedule" for taint in spec.get("taints") or []
+    )
 
 
 def stop(api: ApiClient, namespace: str, run: str) -> None:

@@ -20,6 +20,7 @@ from kubernetes.client import Configuration
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import InClusterConfigLoader
 from kubernetes.config.kube_config import KubeConfigMerger, load_kube_config
+from yaml import YAMLError
 
 from harness.drivers.kubernetes.objects import Obj
 from harness.errors import DriverError
@@ -112,7 +113,7 @@ class ApiClient:
         if self.dry:
             options["dryRun"] = ["All"]  # of a DELETE with a body, the server does not read the query
         try:
-            self._json("DELETE", path, body=options, query=self._changing)
+            self._json("DELETE", path, body=options)
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -216,6 +217,9 @@ def _configuration(kubeconfig: str, context: str | None) -> Configuration:
             load_kube_config(kubeconfig, context=context, client_configuration=configuration, persist_config=False)
     except (ConfigException, OSError, ValueError) as error:
         raise DriverError(f"kubernetes: kubeconfig '{kubeconfig}': {error}") from error
+    except (YAMLError, TypeError) as error:  # TypeError: YAML that the library takes for a mapping, and that is none
+        why = " ".join(str(error).split())
+        raise DriverError(f"kubernetes: '{kubeconfig}' is no kubeconfig: {why}") from error
     if urlsplit(configuration.host).hostname in {"127.0.0.1", "::1", "localhost"}:
         configuration.proxy = None  # a proxy from the environment cannot reach this machine's loopback
     return configuration

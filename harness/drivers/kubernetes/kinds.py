@@ -14,6 +14,7 @@ from harness.drivers.kubernetes.objects import (
     SERVICE_NAME,
     ZONE,
     Obj,
+    controller_of,
     labels_of,
     name_of,
     node_of,
@@ -102,7 +103,7 @@ def pods(zone_of_node: ZoneOf, claims: dict[str, object]) -> Known:
             phase=pod.get("status", {}).get("phase", "Unknown"),
             ready=ready(pod),
             terminating=terminating(pod),
-            owner=controller_of(pod).get("uid", ""),
+            owner=(controller_of(pod) or {}).get("uid", ""),
         )
 
     return Known(seen, lambda last: PodGone(pod=last.pod, uid=last.uid))
@@ -133,7 +134,7 @@ def replica_sets(owners: set[str], deployments: set[str]) -> Known:
 
     def seen(replica_set: Obj) -> ReplicaSetSeen | None:
         meta, status = replica_set["metadata"], replica_set.get("status") or {}
-        deployment = controller_of(replica_set).get("name", "")
+        deployment = (controller_of(replica_set) or {}).get("name", "")
         if meta["uid"] in owners and deployment:
             deployments.add(deployment)
         if deployment not in deployments:
@@ -181,12 +182,6 @@ def leases() -> Known:
         return None if name_of(lease) == LEASE else LeaseSeen(lease=name_of(lease), holder=holder)
 
     return Known(seen, lambda last: replace(last, holder=""))
-
-
-def controller_of(obj: Obj) -> Obj:
-    """The ownerReference of the object that controls this one; empty when none does."""
-    owners = obj["metadata"].get("ownerReferences") or []
-    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from harness.drivers.kubernetes.objects import (
     SERVICE_NAME,
     ZONE,
     Obj,
+    controller_of,
     dead_man_job,
     dead_man_name,
     deployments_path,
@@ -142,7 +143,7 @@ class Observer:
         for namespace, selector in ((orders.namespace, orders.selector), *orders.others):
             there = {"labelSelector": selector} if selector else {}
             found = self._must(pods_path(namespace), kinds.pods(self._zone_of_node, claims), there)
-            owners.setdefault(namespace, set()).update(kinds.controller_of(pod).get("uid", "") for pod in found)
+            owners.setdefault(namespace, set()).update(owner["uid"] for pod in found if (owner := controller_of(pod)))
             if (namespace, selector) == (orders.namespace, orders.selector):
                 self._begin_endpoints(found)
         return owners

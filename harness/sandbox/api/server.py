@@ -13,7 +13,7 @@ from harness.sandbox.api import access, discovery, protobuf, verbs
 from harness.sandbox.api.tables import table
 from harness.sandbox.api.target import Target, parse_target
 from harness.sandbox.api.watches import flag, selection, watch_lines
-from harness.sandbox.resources import PODS, ApiError, Obj, bad_request
+from harness.sandbox.resources import NETWORKCHAOS, PODS, ApiError, Obj, bad_request
 from harness.sandbox.store import Store
 
 PodLogs = Callable[[Obj, str, bool, int | None], AsyncIterator[bytes]]
@@ -91,6 +91,8 @@ class _Requests:
         try:
             binary = body.startswith(protobuf.MAGIC)
             content = protobuf.decoded(target.resource, body) if binary else json.loads(body or b"{}")
+            if request.method == "DELETE" and not body:
+                content = verbs.options_in(request.query)
             code, result = self._write(request, target, content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             # No write waits, and what it reads of the body it reads before its first change: nothing has happened.
@@ -98,7 +100,7 @@ class _Requests:
         return web.json_response(result, status=code)
 
     def _write(self, request: web.Request, target: Target, body: Any) -> tuple[int, Obj]:
-        if verbs.is_rehearsal(request.query, body):
+        if verbs.is_rehearsal(request.method, request.query, body):
             present = self._store.find(target.resource, target.name, target.namespace)
             code, answer = _changed(self._store.fork(), request, target, body)
             return code, verbs.as_rehearsed(answer, present)
@@ -116,6 +118,8 @@ class _Requests:
         if "as=Table" in request.headers.get("Accept", "") and not target.subresource:
             rows = table(target.resource, [found] if target.name else found["items"], query=request.query)
             found = rows | {"metadata": {"resourceVersion": str(self._store.version)}}
+        elif not target.name and target.resource is not NETWORKCHAOS:
+            found = verbs.without_kinds(found)
         return web.json_response(found)
 
     async def _log(self, request: web.Request, target: Target) -> web.StreamResponse:
@@ -141,7 +145,7 @@ def _changed(store: Store, request: web.Request, target: Target, body: Any) -> t
             kind = request.headers.get("Content-Type", "").split(";")[0]
             return 200, verbs.patch(store, target, kind, body)
         case "DELETE", True if not target.subresource:
-            return 200, verbs.delete(store, target, body, request.query)
+            return 200, verbs.delete(store, target, body)
     raise ApiError(405, "MethodNotAllowed", f"the server does not allow {request.method} on {request.path}")
 
 

@@ -38,6 +38,7 @@ _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Equal")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _SHARE = re.compile(r"\d+%")
 _PATH_SEGMENT = re.compile(r"[^/%]+")  # roles have names like system:reader
+_MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)")
 _DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -83,6 +84,11 @@ _SHAPES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("effect", f"one of {', '.join(_EFFECTS)}", lambda value: value in ("", *_EFFECTS)),
     ("tolerationSeconds", "a number", lambda value: isinstance(value, int)),
     ("unschedulable", "true or false", lambda value: isinstance(value, bool)),
+    (
+        "renewTime acquireTime",
+        "a time with microseconds, like 2026-01-31T10:00:00.000000Z",
+        lambda value: isinstance(value, str) and bool(_MICRO_TIME.fullmatch(value)),
+    ),
 )
 _FIELDS = MappingProxyType({name: (wanted, fits) for names, wanted, fits in _SHAPES for name in names.split()})
 # What an object under this name, or each item of the list, or an object of this kind must have.

@@ -13,6 +13,8 @@ from harness.sandbox.objects import set_condition
 from harness.sandbox.resources import PODS, SERVICES, ApiError, Obj, bad_request, conflict
 from harness.sandbox.store import Store
 
+_KIND = ("kind", "apiVersion")
+
 
 def status(outcome: str, **fields: object) -> Obj:
     """A Status object, the API's answer where there is no object to show: outcome Success or Failure."""
@@ -33,6 +35,11 @@ def listed(store: Store, target: Target, selected: Callable[[Obj], bool]) -> Obj
         "metadata": {"resourceVersion": str(store.version)},
         "items": [obj for obj in store.list(target.resource, target.namespace) if selected(obj)],
     }
+
+
+def without_kinds(found: Obj) -> Obj:
+    """A list whose items do not say their kind, as lists of built-in kinds are on their way out."""
+    return found | {"items": [{key: value for key, value in obj.items() if key not in _KIND} for obj in found["items"]]}
 
 
 def create(store: Store, target: Target, body: Any) -> Obj:
@@ -74,23 +81,22 @@ def patch(store: Store, target: Target, kind: str, body: Any) -> Obj:
     return replace(store, target, after)
 
 
-def delete(store: Store, target: Target, body: Any, query: Mapping[str, str]) -> Obj:
+def delete(store: Store, target: Target, options: Any) -> Obj:
     """
     The pod or service that is being deleted, a Status for other kinds; what it owns goes too, in the background.
 
-    The options are in the body or (older clients) in the query. Raises ApiError 400, 404 or 409.
+    `options` are DeleteOptions. Raises ApiError 400, 404 or 409.
     """
     resource, name = target.resource, target.name
-    if not isinstance(body, dict) or not isinstance(body.get("preconditions") or {}, dict):
+    if not isinstance(options, dict) or not isinstance(options.get("preconditions") or {}, dict):
         raise bad_request("the body of a DELETE must be a DeleteOptions object")
-    options = {**query, **body}
     if options.get("propagationPolicy") not in (None, "", "Background") or options.get("orphanDependents"):
         raise bad_request("the sandbox deletes in the background only: use propagationPolicy Background")
     grace = str(options.get("gracePeriodSeconds", "-1"))
     if not grace.removeprefix("-").isdecimal():
         raise bad_request(f'invalid gracePeriodSeconds "{grace}": use a number of seconds')
     old = store.get(resource, name, target.namespace)
-    for key, wanted in (body.get("preconditions") or {}).items():
+    for key, wanted in (options.get("preconditions") or {}).items():
         if wanted and old["metadata"].get(key) != wanted:
             raise conflict(resource, name, f"Precondition failed: {key} is {old['metadata'].get(key)}, not {wanted}")
     gone = store.delete(resource, name, target.namespace, grace_s=int(grace) if int(grace) >= 0 else None)
@@ -104,18 +110,26 @@ def evict(store: Store, target: Target, body: Any) -> Obj:
     """A Status once the pod is being deleted. Raises as `delete`, and ApiError 429 when a disruption budget objects."""
     options = (body.get("deleteOptions") if isinstance(body, dict) else None) or {}
     permit_eviction(store, store.get(PODS, target.name, target.namespace))
-    gone = delete(store, target, options, {})
+    gone = delete(store, target, options)
     if store.find(PODS, target.name, target.namespace) is not None:
         because = ("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")
         store.update(PODS, gone["metadata"]["name"], target.namespace, lambda pod: set_condition(pod, *because))
     return status("Success", code=201)
 
 
-def is_rehearsal(query: Mapping[str, str], body: Any) -> bool:
-    """Whether the caller asks for `dryRun=All`, in the query or in the options of a deletion. Raises ApiError 422."""
+def options_in(query: Mapping[str, str]) -> Obj:
+    """The DeleteOptions of a DELETE without a body; where there is one, real servers do not read the query at all."""
+    options: Obj = {key: query[key] for key in ("gracePeriodSeconds", "propagationPolicy") if key in query}
+    return options | {"dryRun": [query["dryRun"]] if query.get("dryRun") else []}
+
+
+def is_rehearsal(method: str, query: Mapping[str, str], body: Any) -> bool:
+    """Whether `dryRun=All` is asked for: of a deletion in its options, else in the query. Raises ApiError 422."""
     options = body if isinstance(body, dict) else {}
-    options = options.get("deleteOptions") or options
-    asked = [*filter(None, [query.get("dryRun")]), *(options.get("dryRun") or ())]
+    options = options if method == "DELETE" else options.get("deleteOptions") or {}
+    asked = [*(options.get("dryRun") or ())]
+    if method != "DELETE" and query.get("dryRun"):
+        asked.append(query["dryRun"])
     if set(asked) - {"All"}:
         why = f'dryRun: Unsupported value: "{asked[0]}": supported values: "All"'
         raise ApiError(422, "Invalid", f"options.meta.k8s.io is invalid: {why}")

@@ -39,6 +39,9 @@ Reconcile = Callable[[Store, str, str], float | None]
 
 Task = tuple[Reconcile, str, str]
 
+SLEPT_S = 1.0
+"""A timer that is this late: the whole process was stopped or starved, the kubelets included."""
+
 _OF_KIND: dict[str, Reconcile] = {
     "Deployment": reconcile_deployment,
     "ReplicaSet": reconcile_replica_set,
@@ -106,9 +109,15 @@ class _Controllers:
             return
         if again_s is not None:
             loop = asyncio.get_running_loop()
-            self._timers[task] = loop.call_later(max(0.0, again_s), self._come_back, task)
+            at_s = loop.time() + max(0.0, again_s)
+            self._timers[task] = loop.call_at(at_s, self._come_back, task, at_s)
 
-    def _come_back(self, task: Task) -> None:
+    def _come_back(self, task: Task, at_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        if task[0] is reconcile_node and loop.time() - at_s > SLEPT_S:  # let the node be heard before it is judged
+            at_s = loop.time() + 2 * SLEPT_S
+            self._timers[task] = loop.call_at(at_s, self._come_back, task, at_s)
+            return
         del self._timers[task]
         self._due[task] = None
         self._watch.wake()

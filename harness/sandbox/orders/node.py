@@ -196,13 +196,13 @@ class Node:
         answers = await asyncio.gather(*calls)
         return {url: answer for url, answer in zip(urls, answers, strict=True) if answer is not None}
 
-    def _gone(self, members: Collection[str], pods: Mapping[str, str], urls: Mapping[str, str]) -> frozenset[str]:
-        """Members that cannot come back: their pod is gone, or another process answers in it."""
+    def _gone(self, known: Collection[str], pods: Mapping[str, str], urls: Mapping[str, str]) -> frozenset[str]:
+        """Who of these cannot come back: their pod is gone, or another process answers in it."""
         answering = {who.rpartition(".")[0] for who in urls} | {self._place.pod}
         present = {self.replica.me, *urls}
         return frozenset(
             who
-            for who in members
+            for who in known
             if who not in present and ((pod := who.rpartition(".")[0]) not in pods or pod in answering)
         )
 
@@ -220,7 +220,7 @@ class Node:
                 pods = await self._pods()
                 if pods is not None:
                     self._see_to(lead, followers, pods, urls)
-                    gone = self._gone(lead.members, pods, urls)
+                    gone = self._gone(lead.known, pods, urls)
                 lease = await self._renewed(lead, lease, gone)
                 self._wake.clear()
                 with suppress(TimeoutError):

@@ -135,6 +135,11 @@ class Leadership:
         return self._lists[0]
 
     @property
+    def known(self) -> frozenset[str]:
+        """The members, and who else has taken the log in this term."""
+        return self.members.union(self._held)
+
+    @property
     def established(self) -> bool:
         """Whether a majority follows this leader, and so has all that was acknowledged before it."""
         return self._held_by_majority() is not None
@@ -165,7 +170,7 @@ class Leadership:
         """
         kept = self.members - set(gone)
         done = self.committed
-        able = sorted(who for who in self._held if who not in self.members and self._held[who] >= done)
+        able = sorted(who for who in self.known - self.members - set(gone) if self._held[who] >= done)
         joining = able[: max(REPLICAS - len(kept), 0)]
         new = kept.union(joining)
         holding = sum(self.follows(who) and self.held(who) >= done for who in new)
