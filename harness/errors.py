@@ -2,7 +2,7 @@
 The errors a person can meet, and whose fault each one is.
 
     HarnessError
-    ├── PlanError          the files or arguments are wrong (exit 2); holds every problem found
+    ├── PlanError          the files or arguments are wrong, or preflight refuses what they ask for (exit 2)
     ├── CannotRunError     the surroundings did not allow the run (exit 4)
     │   └── DriverError    a driver (load, faults, metrics, cluster) could not do its work
     ├── RecordError        a run directory is missing, unreadable or of another version (exit 4)
@@ -22,9 +22,9 @@ class ExitCode(IntEnum):
 
     PASS = 0  # verdict pass or warn
     FAIL = 1  # verdict fail (or warn with --strict)
-    USAGE = 2  # bad arguments, scenario, service or experiment
+    USAGE = 2  # bad arguments, scenario, service or experiment, or a fault that preflight refuses
     INCONCLUSIVE = 3  # the evidence does not decide
-    ENVIRONMENT = 4  # could not run: environment, driver, preflight
+    ENVIRONMENT = 4  # could not run: target, cluster, driver, disk
     NOT_RESTORED = 5  # a fault could not be proven undone
     BUG = 70  # a bug in the harness
     INTERRUPTED = 130  # interrupted; faults undone

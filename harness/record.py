@@ -146,10 +146,12 @@ def read(directory: Path) -> Run:
     environment = read_environment(directory)
     if environment.get("format") != FORMAT:
         raise RecordError(f"{directory}: record format {environment.get('format')!r}, this harness reads {FORMAT}")
+    events = _whole(directory / "history.jsonl")
+    started = (event.body.run for event in events if isinstance(event.body, RunStarted))
     return Run(
-        name="/".join(directory.resolve().parts[-2:]),
+        name=next(started, "/".join(directory.resolve().parts[-2:])),  # its own, wherever it was copied to
         plan=read_plan(directory),
-        events=_whole(directory / "history.jsonl"),
+        events=events,
         frames=tuple(_lines(directory / "load/frames.jsonl", _frame_of)),
         health=tuple(_lines(directory / "load/health.jsonl", codec.health_of)),
         series=tuple(_lines(directory / "series.jsonl", codec.series_of)),

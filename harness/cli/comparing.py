@@ -62,8 +62,14 @@ def compare_runs(first: Path, second: Path | None) -> Compared:
 
 
 def _history(after: Path, document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The verdicts of passing runs of the same scenario that began before this one, oldest first."""
+    """
+    The verdicts of passing runs of the same scenario that began before this one, oldest first.
+
+    None for a copy that does not lie in a folder of runs under its own name.
+    """
     results = after.parent.parent
+    if results / str(document["run"]) != after:
+        return []
     passing = Store(results).passing(HISTORY, str(document["scenario"]), before=str(document["run"]))
     return [_verdict(results / entry.run) for entry in reversed(passing)]
 

@@ -13,6 +13,7 @@ from harness.plan.model import Plan
 from harness.plan.parse import parse
 from harness.plan.replay import Recording, recording_of
 from harness.record import plan_bytes, read_plan
+from harness.report import words
 from harness.schedule import offered
 from harness.schedule.load import latency_limits_us, stream_names
 from harness.schedule.timeline import timeline
@@ -84,6 +85,8 @@ def recordings_of(plan: Plan) -> Mapping[str, Recording]:
 def plan_text(plan: Plan, *, per_second: bool) -> str:
     """What `harness plan` prints: when what happens, how the load is made, and each second's arrivals if asked for."""
     parts = [timeline(plan), offered.summary(plan)]
+    if plan.time_scale != 1:
+        parts.append(f"time scale {plan.time_scale:g}: times are scaled; so are `for` and `in any`, shown as written")
     if per_second:
         parts.append(offered.table(plan, recordings_of(plan)))
     return "\n\n".join(parts)
@@ -109,7 +112,8 @@ def check_all(names: Sequence[str], results: Path) -> Sequence[str]:
     for path in paths:
         try:
             plan = load_plan(path, results=results)
-            fine.append(f"{path}: ok, {plan.end_s:g} s, {len(plan.phases)} phases, {len(plan.faults)} faults")
+            counted = words.plural(len(plan.phases), "phase"), words.plural(len(plan.faults), "fault")
+            fine.append(f"{path}: ok, {plan.end_s:g} s, {', '.join(counted)}")
         except PlanError as error:
             problems.update(error.problems)
     if problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,5 +134,12 @@ def _form(judged: Judged, form: str) -> str:
         case _:
             given = judged.directory / "scenario.yaml"
             text = given.read_text(encoding="utf-8") if given.exists() else ""
-            environment = {key: str(value) for key, value in record.read_environment(judged.directory).items()}
+            environment = {key: fact(value) for key, value in record.read_environment(judged.directory).items()}
             return html.page(judged.run, judged.verdict, environment=environment, scenario_text=text)
+
+
+def fact(value: object) -> str:
+    """A value of environment.json as a person writes it: a list as a command, an object as names and values."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value)

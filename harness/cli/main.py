@@ -14,11 +14,11 @@ from harness.cli.streams import take_over
 from harness.drivers.signals import raising
 from harness.errors import ExitCode, HarnessError
 
-EXIT_CODES = """
-Exit codes: 0 pass or warn (--strict: warn is 1) · 1 fail · 2 bad arguments, scenario, service or experiment ·
-3 inconclusive · 4 could not run: environment, driver, preflight · 5 a fault could not be proven undone
-(outranks all others) · 70 a bug in the harness · 130 interrupted, faults undone.
-"""
+EXIT_CODES = (
+    "Exit codes: 0 pass or warn (--strict: warn is 1) · 1 fail · 2 bad arguments, scenario, service or experiment, or a"
+    " fault that preflight refuses · 3 inconclusive · 4 could not run: target, cluster, driver, disk · 5 a fault could"
+    " not be proven undone (outranks all others) · 70 a bug in the harness · 130 interrupted, faults undone."
+)
 
 if TYPE_CHECKING:
     from harness.cli.judging import Judged
@@ -71,7 +71,7 @@ class Form(StrEnum):
     HLOG = "hlog"
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def run(
     scenario: Scenario,
     results: Results = RESULTS,
@@ -114,7 +114,7 @@ def check(
         typer.echo(line)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def judge(
     directory: RunDirectory,
     rules: Annotated[
@@ -143,7 +143,7 @@ def report(
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's directory.")],
+    first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A run's directory; alone, it is AFTER.")],
     second: Annotated[Path | None, typer.Argument(metavar="AFTER", help="A later run's directory.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a figure is proven worse.")] = False,
     as_json: Json = False,
@@ -200,7 +200,7 @@ def doctor(
     Say whether a scenario's faults may be played (exit 0 yes, 4 no), and whether this machine can drive a load (0, 3).
 
     With SCENARIO all that a run checks in its cluster before load starts, actions rehearsed there, nothing changed.
-    With --load ten seconds of it against a stub. Warnings are no no; exit 4 also when it could not be tried.
+    With --load ten seconds of it against a stub. A warning is not a no; exit 4 also when it could not be tried.
     """
     if scenario is None and load is None:
         raise typer.BadParameter("give a scenario, or --load RATE, or both")

@@ -239,7 +239,7 @@ def _pods(line: Timeline, panel: Panel, x: Callable[[float], float]) -> str:
     path = f"M{x(first_s):.1f} {panel.y(first):.1f}"
     for t_s, ready in line.pods[1:]:
         path += f"H{x(t_s):.1f}V{panel.y(ready):.1f}"
-    return f'<path class="pods" d="{path}H{x(line.end_s):.1f}"/>'
+    return f'<path class="pods" d="{path}"/>'
 
 
 def _limit(limit: LimitLine, panel: Panel, x: Callable[[float], float]) -> str:

@@ -41,6 +41,8 @@ def _verdict(run: Run, verdict: Verdict) -> str:
     facts = [f"run `{verdict.run}`", f"service {run.plan.service.name}", f"execution {verdict.status.value}"]
     if run.plan.faults:
         facts.append("every fault proven gone" if verdict.restored else "**not every fault could be proven gone**")
+    if rehearsal := words.rehearsal(run.plan):
+        facts.append(f"**{rehearsal}**")
     return (
         f"## {words.symbol(verdict.verdict)} {words.word(verdict.verdict)}: {_cell(verdict.scenario)}\n\n"
         f"**{_cell(verdict.headline)}**\n\n"

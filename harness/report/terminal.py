@@ -64,7 +64,7 @@ def _banner(run: Run, verdict: Verdict) -> RenderableType:
     first.append(f"  {verdict.scenario}", style="bold")
     first.append(f"  {run.plan.title}")
     said = [Padding(Text(sentence), (0, 0, 0, 2)) for sentence in verdict.summary or (verdict.headline,)]
-    return Group(first, *said, Text(f"  {_execution(run, verdict)}", style="dim"))
+    return Group(first, *said, Padding(Text(_execution(run, verdict), style="dim"), (0, 0, 0, 2)))
 
 
 def _execution(run: Run, verdict: Verdict) -> str:
@@ -72,7 +72,7 @@ def _execution(run: Run, verdict: Verdict) -> str:
     undone = "no faults planned"
     if run.plan.faults:
         undone = "every fault proven gone" if verdict.restored else "NOT EVERY FAULT COULD BE PROVEN GONE"
-    return f"run {verdict.run} {verdict.status.value}; {undone}"
+    return "; ".join(filter(None, (f"run {verdict.run} {verdict.status.value}", undone, words.rehearsal(run.plan))))
 
 
 def _table(lines: Iterable[tuple[Outcome | None, tuple[str, ...]]]) -> RenderableType | None:
@@ -129,16 +129,12 @@ def _why(row: rows.TimingRow) -> str:
 
 def _impacts(verdict: Verdict) -> RenderableType | None:
     table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
     for row in rows.impact_rows(verdict):
-        table.add_row(
-            f"{row.start} to {row.end}",
-            row.length,
-            f"{row.severity} bad",
-            f"{row.bad} bad arrivals",
-            f"downtime {row.downtime}",
-            f"fault {row.fault}",
-            row.kind,
-        )
+        length = " ".join(filter(None, (row.length, row.kind)))
+        bad = f"{row.bad} bad arrivals ({row.severity})"
+        table.add_row(f"{row.start} to {row.end}", f"{length}, {bad}, downtime {row.downtime}, fault {row.fault}")
     return table if table.rows else None
 
 

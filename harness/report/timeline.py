@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.history.events import Event
 from harness.history.histogram import Histogram
 from harness.history.load import LoadFrame
 from harness.history.run import Run
@@ -78,7 +79,7 @@ class Timeline:
     step_s: int
     steps: tuple[Step, ...]
     offered: tuple[tuple[float, float], ...]  # corners (t_s, per_s) of the planned rate
-    pods: tuple[tuple[float, int], ...]  # ready pods from t_s on
+    pods: tuple[tuple[float, int], ...]  # ready pods from t_s on; the last one is where the history ends
     bands: tuple[Band, ...]
     faults: tuple[FaultBar, ...]
     impacts: tuple[Impact, ...]
@@ -93,9 +94,9 @@ def timeline(run: Run, verdict: Verdict) -> Timeline:
     return Timeline(
         end_s=end_s,
         step_s=step_s,
-        steps=_steps(run.frames, end_s, step_s),
+        steps=_steps(run, end_s, step_s),
         offered=tuple((knot.t_s, knot.per_s) for knot in knots_of(run.plan)),
-        pods=tuple({t_ns / NS: ready for t_ns, ready in ready_pods(run.events)}.items()),
+        pods=_pods(run.events),
         bands=_bands(run, verdict),
         faults=tuple(bar for window in fault_windows(run.plan, run.events) if (bar := _bar(window))),
         impacts=tuple(sorted(verdict.impacts, key=lambda impact: impact.start_s)),
@@ -110,15 +111,20 @@ def _end_s(run: Run, verdict: Verdict) -> float:
     return float(math.ceil(max(seen)))
 
 
-def _steps(frames: Sequence[LoadFrame], end_s: float, step_s: int) -> tuple[Step, ...]:
-    """A step is a gap when the record holds no frame of it at all."""
+def _steps(run: Run, end_s: float, step_s: int) -> tuple[Step, ...]:
+    """A step is a gap when the record holds no frame of it at all; the one in which the plan ends is a shorter one."""
     by_step: dict[int, list[LoadFrame]] = {}
-    for frame in frames:
+    for frame in run.frames:
         by_step.setdefault(frame.second // step_s, []).append(frame)
-    return tuple(_step(by_step.get(number, []), number * step_s, step_s) for number in range(math.ceil(end_s / step_s)))
+    starts = range(0, math.ceil(end_s), step_s)
+    planned = (min(run.plan.end_s - t_s, step_s) for t_s in starts)
+    return tuple(
+        _step(by_step.get(t_s // step_s, []), t_s, length_s if length_s > 0 else step_s)
+        for t_s, length_s in zip(starts, planned, strict=True)
+    )
 
 
-def _step(frames: list[LoadFrame], t_s: int, step_s: int) -> Step:
+def _step(frames: list[LoadFrame], t_s: int, length_s: float) -> Step:
     if not frames:
         return Step(t_s=t_s, ok_per_s=None, p50_s=None, p95_s=None, p99_s=None, error_ratio=None)
     ok = sum(frame.ok for frame in frames)
@@ -126,7 +132,15 @@ def _step(frames: list[LoadFrame], t_s: int, step_s: int) -> Step:
     response = Histogram.merged(frame.response for frame in frames)
     p50, p95, p99 = (sum(response.quantile(q)) / 2e6 if response.counts else None for q in (0.5, 0.95, 0.99))
     ratio = bad / (ok + bad) if ok + bad else None
-    return Step(t_s=t_s, ok_per_s=ok / step_s, p50_s=p50, p95_s=p95, p99_s=p99, error_ratio=ratio)
+    return Step(t_s=t_s, ok_per_s=ok / length_s, p50_s=p50, p95_s=p95, p99_s=p99, error_ratio=ratio)
+
+
+def _pods(events: Sequence[Event]) -> tuple[tuple[float, int], ...]:
+    """The ready pods; what became of them after the history's end nobody knows."""
+    seen = {t_ns / NS: ready for t_ns, ready in ready_pods(events)}
+    if not seen:
+        return ()
+    return (*seen.items(), (max(event.t_ns for event in events) / NS, seen[max(seen)]))
 
 
 def _bands(run: Run, verdict: Verdict) -> tuple[Band, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from harness import units
 from harness.history import events as ev
 from harness.history.audit import AuditCompleted, AuditFailed, AuditReadRequested, AuditStarted
+from harness.plan.model import Plan
 from harness.verdict.model import Finding, Outcome, TimingFinding
 
 SYMBOL = {Outcome.PASS: "✓", Outcome.WARN: "!", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?"}
@@ -112,6 +113,11 @@ def _with_bounds(value_s: float, lo_s: float | None, hi_s: float | None) -> str:
     return f"{duration(value_s)} ±{duration(max(value_s - lo_s, hi_s - value_s))}"
 
 
+def rehearsal(plan: Plan) -> str:
+    """That the plan's times, `for` and `in any` of its rules included, are not those written; empty where they are."""
+    return "" if plan.time_scale == 1 else f"played at time scale {plan.time_scale:g}"
+
+
 def sentence(body: ev.Body) -> str | None:
     """One line of log for an event; None for those that come in masses or say nothing to a person."""
     say = _SENTENCES.get(type(body))
@@ -133,7 +139,7 @@ _SENTENCES: dict[type, Callable[[Any], str]] = {
     ev.TargetsFrozen: lambda e: f"{e.fault}: may touch {', '.join((*e.nodes, *e.names))}",
     ev.HoldLost: lambda e: f"THE HOLD ON THE CLUSTER WAS LOST: {e.detail}",
     ev.FaultArmed: lambda e: f"{e.fault}: armed, its undo is on disk",
-    ev.InjectRequested: lambda e: f"{e.fault}: injecting",
+    ev.InjectRequested: lambda e: f"{e.fault}: injection asked for",
     ev.InjectCompleted: lambda e: f"{e.fault}: method played",
     ev.InjectFailed: lambda e: f"{e.fault}: injection failed: {e.detail}",
     ev.RollbackRequested: lambda e: f"{e.fault}: rolling back",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.history.events import QueryFailed, QueryRefused, QueryWarned
+from harness.history.events import QueryFailed, QueryRefused, QueryWarned, RunEnded
 from harness.history.run import Run
 from harness.history.series import EVERY_SLI, Series
 from harness.plan.model import Better, ClientMeasure, ClientSli, Plan, PrometheusSli, Sli, Unit
@@ -82,12 +82,15 @@ class Case:
         name, run = window.phase.name, self.run
         said = [event.body for event in run.events if isinstance(event.body, QueryFailed | QueryRefused | QueryWarned)]
         own = [body for body in said if body.sli == sli.name and body.phase == name]
+        series = self._series(name, sli.name) + self._series(name, EVERY_SLI)
+        broke_off = not any(isinstance(event.body, RunEnded) for event in run.events)
+        unasked = ("the record broke off before Prometheus was asked",) if broke_off and not (series or own) else ()
         found = ServerWindow(
             start_s=window.start_s,
             end_s=window.end_s,
             scrape_s=self.scrape_s,
-            series=self._series(name, sli.name) + self._series(name, EVERY_SLI),
-            failures=tuple(body.detail for body in own if isinstance(body, QueryFailed)),
+            series=series,
+            failures=tuple(body.detail for body in own if isinstance(body, QueryFailed)) or unasked,
             refusals=tuple(body.detail for body in own if isinstance(body, QueryRefused)),
             warnings=tuple(text for body in own if isinstance(body, QueryWarned) for text in body.warnings),
             disturbed=self.disturbed,

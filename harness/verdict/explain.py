@@ -74,8 +74,7 @@ def _decisive(verdict: Verdict, how: str) -> str:
     """The first finding, timing or check that made the verdict what it is."""
     wanted = verdict.verdict
     if wanted is Outcome.INCONCLUSIVE and verdict.status is not Status.COMPLETED:
-        ended = "was interrupted" if verdict.status is Status.INTERRUPTED else "broke off"
-        return f"the run {ended}: {how}"
+        return f"the run was {how}" if verdict.status is Status.INTERRUPTED else f"the run broke off: {how}"
     if wanted is Outcome.INCONCLUSIVE:
         for check in verdict.validity:
             if check.outcome is wanted:
@@ -120,7 +119,7 @@ def summary(verdict: Verdict, plan: Plan, how: str) -> tuple[str, ...]:
 
 
 def _load(verdict: Verdict, plan: Plan) -> str:
-    judged = [phase for phase in verdict.phases if phase.verdict is not None]
+    judged = [phase for phase in verdict.phases if phase.verdict is not None and phase.load.planned]
     said = [f"{phase.name} at {show(phase.offered_per_s, Unit.PER_SECOND)}" for phase in judged]
     planned = sum(phase.load.planned for phase in judged)
     sent = sum(phase.load.sent for phase in judged)

@@ -30,7 +30,7 @@ class Reason(StrEnum):
     NOTHING_SERVED = "nothing_served"  # the counters are there and did not rise
     TOO_FEW_SAMPLES = "too_few_samples"
     GAP = "gap"  # scrape coverage below 90 %, or unknown slices would change the answer
-    SOURCE_UNREACHABLE = "source_unreachable"  # Prometheus did not answer
+    SOURCE_UNREACHABLE = "source_unreachable"  # Prometheus did not answer, or was not asked before the record broke off
     QUERY_REFUSED = "query_refused"  # what answered gave no data: an error, a page of something else, too much
     PARTIAL_DATA = "partial_data"  # Prometheus warned that its answer is incomplete
     UNDEFINED_VALUE = "undefined_value"  # NaN or infinity

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from harness.history.events import Event, HoldLost, PreflightChecked, QueryFailed, Status, WatchGap
+from harness.history.events import Event, HoldLost, PreflightChecked, QueryFailed, RunEnded, Status, WatchGap
 from harness.history.views import FaultWindow
 from harness.plan.model import Fault, Plan, PrometheusSli, Tier
 from harness.verdict.model import Check, Finding, Outcome, Reason
@@ -124,12 +124,15 @@ def attributable(plan: Plan, findings: Iterable[Finding], unhealthy: Mapping[str
     )
 
 
-def prometheus_checks(plan: Plan, windows: Iterable[Window], events: Iterable[Event]) -> list[Check]:
+def prometheus_checks(plan: Plan, windows: Iterable[Window], events: Sequence[Event]) -> list[Check]:
     """
     Whether Prometheus was there, for each judged phase with a rule on it; a warning at worst.
 
     Each rule that got no answer is inconclusive by itself; that most got none says that it is not about one query.
+    None of a record that broke off: who was asked before is not known.
     """
+    if not any(isinstance(event.body, RunEnded) for event in events):
+        return []
     served = {sli.name for sli in plan.service.slis if isinstance(sli, PrometheusSli)}
     failed = [event.body for event in events if isinstance(event.body, QueryFailed)]
     checks = []

@@ -70,6 +70,14 @@ def test_without_a_passing_run_before_it_two_must_be_named(tmp_path: Path) -> No
     assert raised.value.hint == "name two runs: harness compare BEFORE AFTER"
 
 
+def test_copies_of_runs_are_compared_without_a_folder_of_runs(tmp_path: Path) -> None:
+    """Nothing is written beside where they were unpacked."""
+    first = judged(tmp_path / "home/ci", 1, 0.1).rename(tmp_path / "home/first")
+    second = judged(tmp_path / "home/ci", 2, 0.2).rename(tmp_path / "home/second")
+    assert compare_runs(first, second).found.history == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
 def test_a_run_that_is_not_judged_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"verdict\.json: cannot be read"):
         compare_runs(tmp_path / "a" / "b", None)

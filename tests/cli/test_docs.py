@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -29,9 +30,10 @@ def test_the_readme_lists_every_command_and_no_other() -> None:
     assert listed == set(command.commands)  # type: ignore[attr-defined]
 
 
-def test_help_names_the_exit_codes() -> None:
-    """`harness --help` prints what each exit code means."""
-    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
+@pytest.mark.parametrize("command", [[], ["run"], ["judge"]])
+def test_help_names_the_exit_codes(command: list[str]) -> None:
+    """So does that of the commands that a gate calls."""
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"}).output
 
     assert all(re.search(rf"\b{code.value}\b", shown) for code in ExitCode)
 

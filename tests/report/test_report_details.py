@@ -70,6 +70,16 @@ def test_a_breached_rule_says_which_group_how_bad_when_and_what_to_do() -> None:
     assert f"P2] {RUNBOOK}" in junit.xml(verdict)
 
 
+def test_a_run_that_was_not_played_as_written_says_so_everywhere() -> None:
+    """Its rules are shown as they are written: `for 15s` was 3.75 s."""
+    run, verdict = failed()
+    run = replace(run, plan=replace(run.plan, time_scale=0.25))
+    shown = terminal.text(run, verdict, colour=False, width=200, directory="results/x")
+    assert "; every fault proven gone; played at time scale 0.25\n" in shown
+    assert " · **played at time scale 0.25**\n" in markdown.summary(run, verdict, "results/x")
+    assert "0.25 (a rehearsal)" in html.page(run, verdict, environment={}, scenario_text="")
+
+
 def test_groups_of_one_sli_are_rows_of_their_own() -> None:
     _, verdict = failed()
     one = verdict.findings[0]

@@ -87,6 +87,20 @@ def test_seconds_without_a_record_are_a_gap_in_every_curve() -> None:
     assert curve[1].count("M") == 2
 
 
+def test_a_plan_that_ends_within_a_step_does_not_look_like_a_drop_of_the_load() -> None:
+    run, verdict = example.passed()
+    whole = timeline(run, verdict).steps[50].ok_per_s
+    frames = (replace(frame, ok=frame.ok // 2) if frame.second == 50 else frame for frame in run.frames)
+    run = replace(run, plan=replace(run.plan, end_s=50.5), frames=tuple(frames))
+    assert timeline(run, verdict).steps[50].ok_per_s == whole
+
+
+def test_ready_pods_are_shown_no_further_than_the_record_goes() -> None:
+    run, verdict = example.failed()
+    run = replace(run, events=tuple(event for event in run.events if event.t_ns <= 100_000_000_000))
+    assert timeline(run, verdict).pods[-1] == (100.0, 6)
+
+
 def test_a_run_that_never_began_is_shown_without_curves() -> None:
     run, verdict = example.failed()
     run = replace(run, events=(), frames=(), health=(), series=())

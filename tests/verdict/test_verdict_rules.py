@@ -333,6 +333,16 @@ def test_three_sentences_say_what_was_run_what_was_broken_and_what_decided() -> 
     )
 
 
+def test_a_phase_that_was_never_entered_is_not_said_to_have_been_put_under_load() -> None:
+    phases = "phase baseline 0..20 load=100%\nphase stress 20..40 load=150%\n"
+    text = phases + "rule baseline error_ratio fail > 1%\nrule stress error_ratio fail > 1%\nend interrupted 20.0\n"
+    assert judge(parse(text).run()).summary == (
+        "shop was put under load: baseline at 200/s; all 4000 planned arrivals were sent.",
+        "Nothing was broken on purpose; clients noticed nothing.",
+        "Inconclusive: the run was scripted interrupted.",
+    )
+
+
 def test_a_pass_names_the_threshold_nearest_to_its_limit() -> None:
     text = ONE.format("error_ratio fail > 1%", "0x59") + "rule stress latency_p95 fail > 30ms\n"
     assert judge(parse(text).run()).summary[2] == (

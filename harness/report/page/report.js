@@ -45,7 +45,7 @@
       row.append(value);
     }
     tip.hidden = false;
-    const px = event.clientX - plot.getBoundingClientRect().left, py = event.clientY - plot.getBoundingClientRect().top;
+    const px = event.clientX - plot.getBoundingClientRect().left + plot.scrollLeft, py = event.clientY - plot.getBoundingClientRect().top;
     tip.style.left = (px > box.width / 2 ? px - tip.offsetWidth - 18 : px + 18) + "px";
     tip.style.top = Math.max(0, py - 30) + "px";
   });
