@@ -4,7 +4,7 @@ Every shipped experiment on the sandbox, through plain `chaos run` and through `
     python benchmarks/faults/every_experiment.py [EXPERIMENT...]
 
 Prints a line for each: whether `chaos run` played all its activities and left nothing of ours in the cluster; and
-whether `harness run` saw the fault take effect and saw it gone, with how well both instants are known. Exit code 1 when
+whether `harness run` saw the fault take effect and saw it gone, with how well the instants are known. Exit code 1 when
 one did not. Takes about a minute and a half for each experiment.
 """
 
@@ -145,8 +145,9 @@ def by_harness_run(name: str) -> str:
 def _seen(window: FaultWindow) -> str:
     if window.confirmed is None or window.gone is None or window.rollback_failed:
         return f"not proven: {window.failed or window.rollback_failed or window.evidence}"
-    on, gone = ((hi - lo) / 1e6 for lo, hi in (window.confirmed, window.gone))
-    return f"ok (in force known to {on:.0f} ms, gone to {gone:.0f} ms)"
+    on_ms, gone_ms = ((hi - lo) / 1e6 for lo, hi in (window.confirmed, window.gone))
+    end = f"its end to {gone_ms:.0f} ms" if gone_ms else "seen gone"
+    return f"ok (in force known to {on_ms:.0f} ms, {end})"
 
 
 def _service(name: str) -> dict[str, Any]:

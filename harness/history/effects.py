@@ -4,7 +4,7 @@ own: nodes, rollouts, scales, and paths that are slow. Pods that are replaced an
 sighting may speak of several faults, are folded in `views`.
 
 An effect reads the history one event at a time. `confirmed` and `gone` are intervals, nanoseconds since run start: the
-effect came into force, and ended, somewhere in [lo, hi]; None until it is proven.
+effect came into force, and was seen to have ended, somewhere in [lo, hi]; None until it is proven.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ class FaultWindow:
     """
     What the history proves of one planned fault; nanoseconds since run start, None where it did not happen.
 
-    `confirmed` and `gone` are intervals: the effect came into force, and ended, somewhere in [lo, hi].
+    `confirmed` and `gone` are intervals: the effect came into force, and was seen to have ended, somewhere in [lo, hi].
+    Where one look shows the end (all pods are ready again), both bounds are when that was seen.
     """
 
     fault: str

@@ -144,12 +144,17 @@ def test_an_undo_whose_log_cannot_be_written_has_none(tmp_path: Path) -> None:
 def test_what_runs_as_somebody_else_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault's activities may have started programs of another user; that must not keep it from being undone."""
 
-    def refuse(_group: int, _signal: int) -> None:
+    asked: list[int] = []
+
+    def refuse(group: int, _signal: int) -> None:
+        asked.append(group)
         raise PermissionError
 
     monkeypatch.setattr(os, "killpg", refuse)
 
     undo.end_group(1)
+
+    assert asked == [1]
 
 
 @pytest.mark.parametrize(
