@@ -1,4 +1,4 @@
-"""A child process that is told, and tells, in lines of JSON."""
+"""Child processes that are told, and tell, in JSON: once, or line by line for as long as they live."""
 
 from __future__ import annotations
 
@@ -12,6 +12,33 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from harness.errors import DriverError
+
+
+def asked(module: str, request: object, *, within_s: float) -> Any:
+    """
+    What `python -m module`, in a session of its own, answers to the request; both are JSON.
+
+    Raises DriverError when it breaks, TimeoutError when there is no answer in time: then it has been killed.
+    """
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", module],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{module}: no answer within {within_s:g} s") from error
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DriverError(f"{module} ended with exit code {child.returncode}: {last}")
+    return json.loads(child.stdout)
 
 
 class Piped:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Collection
 
+from harness.drivers.piped import asked
 from harness.errors import DriverError
 from harness.plan.model import Cluster
 
@@ -33,23 +31,10 @@ def sweep_in_child(cluster: Cluster, *, run: str | None = None, over: Collection
         "over": sorted(over),
     }
     within_s = CHILD_S + cluster.dead_man_s
-    argv = [sys.executable, "-m", "harness.drivers.faults.sweep"]
     try:
-        child = subprocess.run(
-            argv,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired as error:
+        answer = asked("harness.drivers.faults.sweep", request, within_s=within_s)
+    except TimeoutError as error:
         raise LeftError(f"kubernetes: what runs left was not undone within {within_s:g} s") from error
-    if child.returncode != 0:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DriverError(f"kubernetes: the sweep ended with exit code {child.returncode}: {last}")
-    answer = json.loads(child.stdout)
     if "error" in answer:
         raise (LeftError if answer["left"] else DriverError)(answer["error"], hint=answer["hint"])
     return tuple(answer["undone"])

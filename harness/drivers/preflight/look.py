@@ -8,7 +8,6 @@ that child: JSON on stdin, JSON on stdout. Everything is read once, then decided
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from harness.drivers.kubernetes.objects import name_of, uid_of
+from harness.drivers.piped import asked
 from harness.drivers.preflight.checks import Case, Scope, findings, identity, permissions, scopes
 from harness.drivers.preflight.seen import Seen, read
 from harness.drivers.preflight.targets import frozen
@@ -100,23 +100,10 @@ def resolve_in_child(faults: Sequence[Fault], cluster: Cluster, *, kubeconfig: s
     """`look`, played in a child process, so that the caller need not import the Kubernetes client; same errors."""
     request: dict[str, object] = {"kubeconfig": kubeconfig, "context": context, "cluster": asdict(cluster)}
     request["faults"] = [asdict(fault) for fault in faults]
-    argv = [sys.executable, "-m", "harness.drivers.preflight.look"]
     try:
-        child = subprocess.run(
-            argv,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=CHILD_S,
-            check=False,
-            start_new_session=True,
-        )
-    except subprocess.TimeoutExpired as error:
+        return _answer(asked("harness.drivers.preflight.look", request, within_s=CHILD_S))
+    except TimeoutError as error:
         raise DriverError(f"kubernetes: the targets were not found within {CHILD_S:g} s") from error
-    if child.returncode != 0:
-        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DriverError(f"kubernetes: finding the targets ended with exit code {child.returncode}: {last}")
-    return _answer(json.loads(child.stdout))
 
 
 def _answer(answer: dict[str, Any]) -> Found:
